@@ -1,0 +1,269 @@
+"""Load a local Hugging Face decoder, or refuse it with one clear line.
+
+Accepted: a directory (or a hub id, resolved through the hub cache) with ``config.json`` and safetensors
+weights of a supported family. Refused: pickle weights, remote code, adapters, quantised back-ends, missing,
+surplus, misshapen or non-finite weights. Plain `transformers` fills missing weights at random and only
+reports it; here it is an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from peelverify.errors import ArtifactError, InputError, NonFiniteError
+from peelverify.models.families import family_of
+from peelverify.models.view import ModelView
+
+__all__ = ["load_model", "load_tokenizer", "model_files", "quiet", "read_config", "resolve_model"]
+
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_DECIDING = ("config.json", "generation_config.json", "model.safetensors.index.json")
+_TOKENIZER = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja",
+)
+_DTYPES = {
+    "float32": torch.float32, "float64": torch.float64,
+    "bfloat16": torch.bfloat16, "float16": torch.float16,
+}
+
+
+def resolve_model(model: str | os.PathLike[str]) -> Path:
+    """Directory of a model: the path itself, or the hub cache's copy for an id such as ``org/name``.
+
+    Raises:
+        ArtifactError: if there is no such directory and the hub gives none.
+    """
+    path = Path(model)
+    if path.is_dir():
+        return path
+    text = str(model)
+    if path.exists():
+        raise ArtifactError(f"a model is a directory, got the file {text}; give the folder that holds it")
+    parts = text.split("/")
+    if len(parts) == 2 and all(part and not part.startswith(".") for part in parts):
+        from huggingface_hub import snapshot_download
+
+        try:
+            return Path(snapshot_download(text, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
+        except Exception as error:
+            raise ArtifactError(
+                f"no directory {text}, and the hub gave no model of that name ({type(error).__name__}); "
+                "check the path, or download the model first",
+                path=text,
+            ) from error
+    raise ArtifactError(f"no model directory at {text}; check the path", path=text)
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """Read and vet ``config.json``.
+
+    Raises:
+        ArtifactError: if it is missing or not JSON, or the directory holds an adapter.
+        InputError: remote code, quantised weights, or an unsupported architecture.
+    """
+    path = directory / "config.json"
+    if not path.is_file():
+        if (directory / "adapter_config.json").is_file():
+            raise ArtifactError(
+                f"{directory} holds an adapter, not a model; merge it first with peft's merge_and_unload()"
+            )
+        raise ArtifactError(
+            f"{directory} is not a model directory: it has no config.json; "
+            "give a folder written by save_pretrained",
+            path=str(directory),
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("not a JSON object")
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path} is damaged ({error}); restore it from the original model") from error
+    if "auto_map" in config:
+        raise InputError(
+            f"{directory} asks for remote code (auto_map in config.json), which is never run; "
+            "use a model of a family that transformers itself contains"
+        )
+    if (directory / "adapter_config.json").is_file():
+        raise InputError(
+            f"{directory} has an adapter_config.json beside the weights; "
+            "merge the adapter with peft's merge_and_unload() and save the result"
+        )
+    if config.get("quantization_config"):
+        method = config["quantization_config"].get("quant_method", "unknown")
+        raise InputError(
+            f"{directory} holds weights quantised by {method}; save a dequantised copy first "
+            "(model.dequantize() in transformers)"
+        )
+    family_of(str(config.get("model_type", "")))
+    return config
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    index = directory / "model.safetensors.index.json"
+    single = directory / "model.safetensors"
+    if single.is_file() and not index.is_file():
+        return [single]
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ArtifactError(f"{index} is damaged; restore it from the original model") from error
+        files = []
+        for name in names:
+            if not isinstance(name, str) or Path(name).name != name:
+                raise ArtifactError(f"{index} points outside the model directory ({name!r}); refuse such a model")
+            if not (directory / name).is_file():
+                raise ArtifactError(f"{directory} lacks the weight file {name} named in its index; download it")
+            files.append(directory / name)
+        return files
+    pickles = sorted(p.name for p in directory.iterdir() if p.suffix in _PICKLES)
+    if pickles:
+        raise ArtifactError(
+            f"{directory} has only pickle weights ({', '.join(pickles[:3])}), which can run code when read; "
+            "convert it with save_pretrained(..., safe_serialization=True)",
+            files=tuple(pickles),
+        )
+    raise ArtifactError(f"{directory} has no model.safetensors; download the weights or save the model again")
+
+
+def _check_weight_file(path: Path) -> None:
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise ArtifactError(f"{path} is not a regular file; give a model saved on disk")
+    try:
+        with safe_open(path, framework="pt") as handle:
+            for name in handle.keys():  # noqa: SIM118  (safe_open is no mapping)
+                tensor = handle.get_tensor(name)
+                if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                    raise NonFiniteError(
+                        f"weights need to be finite, got NaN or infinity in {name} of {path.name}; "
+                        "train or convert the model again",
+                        tensor=name,
+                    )
+    except NonFiniteError:
+        raise
+    except Exception as error:
+        raise ArtifactError(
+            f"{path} is damaged ({str(error).splitlines()[0]}); copy or download it again", path=str(path)
+        ) from error
+
+
+def model_files(directory: str | os.PathLike[str]) -> list[Path]:
+    """Files that decide what a model computes, sorted by name: config, index, weights, tokenizer."""
+    directory = Path(directory)
+    names = [n for n in (*_DECIDING, *_TOKENIZER) if (directory / n).is_file()]
+    return sorted({*(directory / n for n in names), *_weight_files(directory)}, key=lambda p: p.name)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the loader's own bars and reports; what matters of them is raised as an error."""
+    from transformers.utils import logging as hf_logging
+
+    level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity(logging.CRITICAL)
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
+def load_model(
+    model: str | os.PathLike[str],
+    *,
+    dtype: str = "float32",
+    attention: str = "sdpa",
+    device: str = "cpu",
+) -> ModelView:
+    """Load a decoder and check that what was loaded is what the files say.
+
+    Args:
+        model: local directory with safetensors weights, or a hub id.
+        dtype: "float32" (default), "float64", "bfloat16" or "float16"; weights are converted to it.
+        attention: "sdpa" or "eager", the attention implementation inside `transformers`.
+        device: torch device.
+
+    Raises:
+        ArtifactError: not a model directory; damaged, missing, surplus or misshapen weights; pickle only.
+        InputError: unsupported architecture, remote code, adapters, quantised weights, unknown dtype.
+        NonFiniteError: NaN or infinite weights.
+    """
+    if dtype not in _DTYPES:
+        raise InputError(f"load_model needs dtype in {sorted(_DTYPES)}, got {dtype!r}; name one of them")
+    if attention not in ("sdpa", "eager"):
+        raise InputError(f"load_model needs attention 'sdpa' or 'eager', got {attention!r}; name one of them")
+    directory = resolve_model(model)
+    read_config(directory)
+    for path in _weight_files(directory):
+        _check_weight_file(path)
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with quiet():
+            module, info = AutoModelForCausalLM.from_pretrained(
+                str(directory),
+                dtype=_DTYPES[dtype],
+                attn_implementation=attention,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+    except Exception as error:
+        raise ArtifactError(
+            f"{directory} cannot be loaded: {_one_line(error)}; check config.json against the weights",
+            path=str(directory),
+        ) from error
+    problems = []
+    for kind, label in (
+        ("missing_keys", "lacks"), ("unexpected_keys", "has surplus"), ("mismatched_keys", "has misshapen"),
+    ):
+        names = sorted(str(k[0] if isinstance(k, (tuple, list)) else k) for k in info.get(kind) or ())
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            problems.append(f"{label} weights {', '.join(names[:3])}{more}")
+    if info.get("error_msgs"):
+        problems.append(_one_line(info["error_msgs"][0]))
+    if problems:
+        raise ArtifactError(
+            f"{directory} does not fit its config.json: it {'; it '.join(problems)}; "
+            "save the model again with save_pretrained",
+            path=str(directory),
+        )
+    return ModelView(module.to(device))
+
+
+def _one_line(error: object) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]
+
+
+def load_tokenizer(model: str | os.PathLike[str]) -> Any:
+    """Load the tokenizer saved beside a model.
+
+    Raises:
+        ArtifactError: if there is none or it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    directory = resolve_model(model)
+    if not any((directory / name).is_file() for name in _TOKENIZER):
+        raise ArtifactError(f"{directory} has no tokenizer; save one beside the model with save_pretrained")
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise ArtifactError(f"the tokenizer of {directory} cannot be read: {_one_line(error)}") from error

@@ -1,0 +1,73 @@
+"""Where output goes: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from peelverify.verdict import Verdict, exit_code
+
+__all__ = ["emit_json", "finish", "plain", "progress", "result", "say", "table"]
+
+_CONTROL = {i: None for i in range(32) if i not in (9, 10)} | {127: None} | {
+    i: None for i in (*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F)
+}
+
+
+def plain(text: object) -> str:
+    """Text without control, escape and bidirectional characters, safe to print to a terminal."""
+    return str(text).translate(_CONTROL)
+
+
+def _console(stderr: bool) -> Console:
+    return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Print one line of news to stderr."""
+    _console(True).print(plain(text))
+
+
+def result(text: str = "") -> None:
+    """Print a result to stdout."""
+    _console(False).print(plain(text))
+
+
+def emit_json(obj: dict[str, Any]) -> None:
+    """Print one JSON object with a ``schema`` key to stdout."""
+    if "schema" not in obj:
+        raise ValueError("emit_json needs a 'schema' key; name the format of the object")
+    sys.stdout.write(json.dumps(obj, indent=2, ensure_ascii=True) + "\n")
+    sys.stdout.flush()
+
+
+def table(title: str, headers: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table to stdout; numbers are formatted by the caller."""
+    grid = Table(title=plain(title), title_justify="left", box=None, pad_edge=False)
+    for header in headers:
+        grid.add_column(plain(header), overflow="fold")
+    for row in rows:
+        grid.add_row(*(plain(cell) for cell in row))
+    console = _console(False)
+    if not console.is_terminal:
+        console.width = 160
+    console.print(grid)
+
+
+def progress() -> Progress:
+    """A progress display on stderr with totals and elapsed time."""
+    return Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
+        TimeElapsedColumn(), console=_console(True), transient=False,
+    )
+
+
+def finish(verdict: Verdict) -> None:
+    """End the command with the exit status of a verdict."""
+    raise SystemExit(exit_code(verdict))

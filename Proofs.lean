@@ -1,0 +1,5 @@
+module
+
+public import Proofs.Field
+public import Proofs.Sum
+public import Proofs.Vector

@@ -1,0 +1,106 @@
+"""Exact dyadic numbers: sums of floats without rounding, outward roundings, square roots.
+
+Every number here is a `Fraction` whose denominator is a power of two, so a float is one of them.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import isqrt
+
+import numpy as np
+
+from peelverify.errors import DomainError
+
+__all__ = ["exact_sum", "round_down", "round_up", "sqrt_lower", "sqrt_upper"]
+
+BITS = 64
+
+
+def exact_sum(values: np.ndarray) -> Fraction:
+    """Sum float64 values without any rounding.
+
+    Args:
+        values: float64 array of any shape, finite.
+
+    Returns:
+        The exact sum.
+    """
+    flat = np.asarray(values, dtype=np.float64).ravel()
+    if flat.size == 0:
+        return Fraction(0)
+    mantissa, exponent = np.frexp(flat)
+    whole = np.ldexp(mantissa, 53).astype(np.int64)
+    lowest = int(exponent.min())
+    total = 0
+    for power in np.unique(exponent):
+        part = whole[exponent == power]
+        # 512 mantissas of 53 bits fit in 62 bits, so int64 sums of such slices cannot overflow
+        pad = -part.size % 512
+        sums = np.pad(part, (0, pad)).reshape(-1, 512).sum(axis=1)
+        total += sum(int(s) for s in sums) << (int(power) - lowest)
+    return Fraction(total) * Fraction(2) ** (lowest - 53)
+
+
+def _scaled(value: Fraction, bits: int) -> tuple[int, int, int]:
+    """Numerator, denominator and exponent e with value / 2**e in [2**(bits-1), 2**bits) up to one bit."""
+    top, bottom = value.numerator, value.denominator
+    e = top.bit_length() - bottom.bit_length() - bits
+    if e >= 0:
+        return top, bottom << e, e
+    return top << -e, bottom, e
+
+
+def round_down(value: Fraction, bits: int = BITS) -> Fraction:
+    """Largest dyadic with at most ``bits`` significant bits (within one bit) that is not above ``value`` >= 0."""
+    if value < 0:
+        raise DomainError(f"round_down needs value >= 0, got {float(value)}; round the magnitude")
+    if value == 0:
+        return Fraction(0)
+    top, bottom, e = _scaled(Fraction(value), bits)
+    q = top // bottom
+    while q.bit_length() > bits:
+        q, e = q >> 1, e + 1
+    return Fraction(q) * Fraction(2) ** e
+
+
+def round_up(value: Fraction, bits: int = BITS) -> Fraction:
+    """Smallest dyadic with at most ``bits`` significant bits (within one bit) that is not below ``value`` >= 0."""
+    if value < 0:
+        raise DomainError(f"round_up needs value >= 0, got {float(value)}; round the magnitude")
+    if value == 0:
+        return Fraction(0)
+    top, bottom, e = _scaled(Fraction(value), bits)
+    q = -(-top // bottom)
+    while q.bit_length() > bits:
+        q, e = -(-q >> 1), e + 1
+    return Fraction(q) * Fraction(2) ** e
+
+
+def _root(value: Fraction, bits: int, up: bool) -> Fraction:
+    if value < 0:
+        raise DomainError(f"a square root needs a value >= 0, got {float(value)}; check the sign")
+    if value == 0:
+        return Fraction(0)
+    top, bottom = Fraction(value).numerator, Fraction(value).denominator
+    # choose an even shift so that value * 2**shift has about 2*bits + 2 bits, then take an integer root
+    shift = 2 * bits + 2 - (top.bit_length() - bottom.bit_length())
+    shift += shift % 2
+    if shift >= 0:
+        whole, rest = divmod(top << shift, bottom)
+    else:
+        whole, rest = divmod(top, bottom << -shift)
+    root = isqrt(whole)
+    if up and (rest or root * root != whole):
+        root += 1
+    return Fraction(root) * Fraction(2) ** (-shift // 2)
+
+
+def sqrt_lower(value: Fraction, bits: int = BITS) -> Fraction:
+    """A dyadic not above the square root of ``value`` >= 0, within ``2**(1-bits)`` relative."""
+    return round_down(_root(value, bits, up=False), bits)
+
+
+def sqrt_upper(value: Fraction, bits: int = BITS) -> Fraction:
+    """A dyadic not below the square root of ``value`` >= 0, within ``2**(2-bits)`` relative."""
+    return round_up(_root(value, bits, up=True), bits)

@@ -1,0 +1,334 @@
+"""Rank-revealing least squares in float64: ``min ||T - [Z 1] W||_F``, the smallest W where there are many.
+
+Chains of fitted layers repeat directions, so singular problems are the normal case here. Two ways to a factor:
+
+* **Cholesky** of the Gram matrix with unit diagonal, taken only if its condition number is at most
+  ``GRAM_CONDITION`` and each solution passes a residual check: one step of refinement must move it by at most
+  ``REFINEMENT`` of its own size. What is left after that step is of the order of the square of this number.
+* **SVD** of the triangular factor of [Z 1] itself, for everything else. Singular values at or below
+  ``eps * max(samples, columns)`` times the largest are dropped: the cut-off of LAPACK drivers as `numpy` calls
+  them, which a Gram matrix could not resolve.
+
+`GramSum` is the streaming form: additive, O(columns^2) memory. It sees singular values only down to about
+1e-7 of the largest and says so through its cut-off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from peelverify.errors import InputError, NonFiniteError, NumericalError, ShapeError
+from peelverify.registry import measured
+from peelverify.verdict import Outcome
+
+__all__ = ["Factor", "Fit", "GramSum", "as_matrix", "factor", "least_squares"]
+
+EPS = float(np.finfo(np.float64).eps)
+#: Largest 1-norm condition number of the unit-diagonal Gram matrix that Cholesky is trusted with.
+GRAM_CONDITION = 1e8
+#: Largest relative correction of the refinement step that confirms a Cholesky solution.
+REFINEMENT = 1e-6
+
+Matrix = NDArray[np.float64]
+
+
+def as_matrix(value: Any, name: str, *, function: str) -> Matrix:
+    """Take a numpy array, a torch tensor or nested lists as a finite float64 matrix (rows are samples).
+
+    Raises:
+        ShapeError: not two-dimensional, or empty.
+        NonFiniteError: NaN or infinity.
+        InputError: not real numbers.
+    """
+    if hasattr(value, "detach"):
+        value = value.detach().to("cpu").double().numpy()
+    try:
+        matrix = np.asarray(value)
+        if matrix.dtype.kind not in "fiub":
+            raise TypeError
+        matrix = np.ascontiguousarray(matrix, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{function} needs {name} to hold real numbers, got {type(value).__name__}; pass an array"
+        ) from None
+    if matrix.ndim != 2 or matrix.size == 0:
+        raise ShapeError(
+            f"{function} needs {name} of shape (samples, columns), not empty, got {matrix.shape}; "
+            "reshape it so that rows are samples",
+            shape=matrix.shape,
+        )
+    if not np.isfinite(matrix).all():
+        row = int(np.argwhere(~np.isfinite(matrix))[0][0])
+        raise NonFiniteError(
+            f"{function} needs finite numbers, got NaN or infinity in {name} (row {row}); "
+            "look for a diverged layer or a damaged sample",
+            array=name,
+            row=row,
+        )
+    return matrix
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Solution of one least-squares problem.
+
+    Attributes:
+        weight: (outputs, features).
+        bias: (outputs,), or None without bias.
+        rank: number of directions used.
+        condition: ratio of the largest to the smallest singular value used (for Cholesky: an estimate from
+            the condition number of the Gram matrix).
+        method: "cholesky", "svd" or "gram".
+        outcome: CONVERGED, or RANK_DEFICIENT if the smallest of many solutions was taken.
+    """
+
+    weight: Matrix
+    bias: Matrix | None
+    rank: int
+    condition: float
+    method: str
+    outcome: Outcome
+
+    def __call__(self, z: Matrix) -> Matrix:
+        """Outputs (samples, outputs) for features (samples, features)."""
+        out = z @ self.weight.T
+        return out if self.bias is None else out + self.bias
+
+
+class Factor:
+    """Factor of a feature matrix, solved against as many targets as needed.
+
+    Args:
+        z: features (samples, features), finite float64.
+        bias: whether a column of ones is appended.
+        fast: whether Cholesky may be tried at all.
+    """
+
+    def __init__(self, z: Matrix, *, bias: bool = True, fast: bool = True) -> None:
+        self.bias = bias
+        self.columns = np.hstack([z, np.ones((len(z), 1))]) if bias else z
+        self._chol: Matrix | None = None
+        self._svd: tuple[Matrix, Matrix, Matrix] | None = None
+        self._condition = 1.0
+        samples, columns = self.columns.shape
+        if fast and samples >= columns:
+            self._try_cholesky()
+
+    def _try_cholesky(self) -> None:
+        gram = self.columns.T @ self.columns
+        diagonal = np.diag(gram)
+        if not (diagonal > 0).all() or not np.isfinite(gram).all():
+            return
+        scale = 1.0 / np.sqrt(diagonal)
+        gram = gram * scale[:, None] * scale[None, :]
+        chol, info = linalg.lapack.dpotrf(gram, lower=1, clean=1)
+        if info != 0:
+            return
+        rcond, info = linalg.lapack.dpocon(chol, np.abs(gram).sum(axis=0).max(), uplo="L")
+        if info == 0 and rcond * GRAM_CONDITION >= 1.0:
+            self._chol, self._scale = chol, scale
+            self._condition = float(rcond**-0.5)
+
+    def _decompose(self) -> tuple[Matrix, Matrix, Matrix]:
+        """Orthonormal basis of the column space (samples, rank), singular values, right vectors (rank, columns)."""
+        if self._svd is None:
+            samples, columns = self.columns.shape
+            try:
+                if samples > columns:
+                    q, r = linalg.qr(self.columns, mode="economic", check_finite=False)
+                    u, s, vt = linalg.svd(r, check_finite=False)
+                    u = q @ u
+                else:
+                    u, s, vt = linalg.svd(self.columns, full_matrices=False, check_finite=False)
+            except linalg.LinAlgError as error:
+                raise NumericalError(
+                    f"least_squares could not decompose features of shape {self.columns.shape} ({error}); "
+                    "rescale them or remove damaged samples",
+                    outcome=Outcome.FAILED,
+                ) from error
+            rank = int((s > EPS * max(samples, columns) * s[0]).sum()) if s[0] > 0 else 0
+            self._svd = u[:, :rank], s[:rank], vt[:rank]
+        return self._svd
+
+    def solve(self, t: Matrix) -> Fit:
+        """Least-squares fit of targets ``t`` (samples, outputs)."""
+        if self._chol is not None:
+            fit = self._solve_cholesky(t)
+            if fit is not None:
+                return fit
+        u, s, vt = self._decompose()
+        solution = vt.T @ ((u.T @ t) / s[:, None])
+        condition = float(s[0] / s[-1]) if len(s) else 1.0
+        return self._fit(solution, len(s), condition, "svd")
+
+    def _solve_cholesky(self, t: Matrix) -> Fit | None:
+        def solve(right: Matrix) -> Matrix:
+            return linalg.cho_solve((self._chol, True), right * self._scale[:, None], check_finite=False)
+
+        scaled = solve(self.columns.T @ t)
+        residual = t - self.columns @ (scaled * self._scale[:, None])
+        step = solve(self.columns.T @ residual)
+        size = np.linalg.norm(scaled, axis=0)
+        moved = np.linalg.norm(step, axis=0)
+        if not (moved <= REFINEMENT * size).all():
+            return None
+        solution = (scaled + step) * self._scale[:, None]
+        return self._fit(solution, self.columns.shape[1], self._condition, "cholesky")
+
+    def _fit(self, solution: Matrix, rank: int, condition: float, method: str) -> Fit:
+        weight = np.ascontiguousarray((solution[:-1] if self.bias else solution).T)
+        deficient = rank < self.columns.shape[1]
+        return Fit(
+            weight, solution[-1] if self.bias else None, rank, condition, method,
+            Outcome.RANK_DEFICIENT if deficient else Outcome.CONVERGED,
+        )
+
+
+def factor(z: Any, *, bias: bool = True) -> Factor:
+    """Factor features once, to be solved against several targets.
+
+    Args:
+        z: features (samples, features).
+        bias: whether the fit has a constant term.
+    """
+    return Factor(as_matrix(z, "z", function="factor"), bias=bias)
+
+
+@measured("float64 solution; optimality of an exact solution is PeelVerify's theorem on normal equations")
+def least_squares(z: Any, t: Any, *, bias: bool = True) -> Fit:
+    """Fit ``t ~ z W^T + b`` in float64, taking the smallest solution where there are many.
+
+    Args:
+        z: features (samples, features), array or tensor.
+        t: targets (samples, outputs), same row order.
+        bias: whether to fit b.
+
+    Raises:
+        ShapeError: not matrices, or different numbers of rows.
+        NonFiniteError: NaN or infinity.
+        NumericalError: the decomposition did not converge.
+
+    Example:
+        >>> fit = least_squares([[0.0], [1.0], [2.0]], [[1.0], [3.0], [5.0]])
+        >>> round(float(fit.weight[0, 0]), 12), round(float(fit.bias[0]), 12)
+        (2.0, 1.0)
+    """
+    features = as_matrix(z, "z", function="least_squares")
+    target = as_matrix(t, "t", function="least_squares")
+    if len(features) != len(target):
+        raise ShapeError(
+            f"least_squares needs as many rows in z as in t, got {len(features)} and {len(target)}; "
+            "pass features and targets of the same samples in the same order"
+        )
+    return Factor(features, bias=bias).solve(target)
+
+
+class GramSum:
+    """Normal equations gathered over chunks of samples: additive, O(columns^2) memory.
+
+    Args:
+        bias: whether a column of ones is appended to the features.
+    """
+
+    def __init__(self, *, bias: bool = True) -> None:
+        self.bias = bias
+        self.samples = 0
+        self.gram: Matrix | None = None
+        self.cross: Matrix | None = None
+        self.target_sq = 0.0
+
+    def add(self, z: Any, t: Any) -> GramSum:
+        """Add a chunk of features (samples, features) and targets (samples, outputs); returns itself."""
+        features = as_matrix(z, "z", function="GramSum.add")
+        target = as_matrix(t, "t", function="GramSum.add")
+        if len(features) != len(target):
+            raise ShapeError(
+                f"GramSum.add needs as many rows in z as in t, got {len(features)} and {len(target)}; "
+                "cut both at the same places"
+            )
+        if self.bias:
+            features = np.hstack([features, np.ones((len(features), 1))])
+        if self.gram is None or self.cross is None:
+            self.gram, self.cross = features.T @ features, features.T @ target
+        elif self.gram.shape[0] != features.shape[1] or self.cross.shape[1] != target.shape[1]:
+            raise ShapeError(
+                f"GramSum.add needs chunks of one width, got features {features.shape[1]} after "
+                f"{self.gram.shape[0]}, targets {target.shape[1]} after {self.cross.shape[1]}; use a new sum"
+            )
+        else:
+            self.gram += features.T @ features
+            self.cross += features.T @ target
+        self.samples += len(features)
+        self.target_sq += float(np.vdot(target, target))
+        return self
+
+    def merge(self, other: GramSum) -> GramSum:
+        """Add what another sum has gathered (another process, another shard); returns itself."""
+        if other.gram is None or other.cross is None:
+            return self
+        if self.gram is None or self.cross is None:
+            self.gram, self.cross = other.gram.copy(), other.cross.copy()
+        elif self.gram.shape != other.gram.shape or self.cross.shape != other.cross.shape:
+            raise ShapeError(
+                f"GramSum.merge needs sums of one shape, got {self.cross.shape} and {other.cross.shape}; "
+                "they belong to different layers"
+            )
+        else:
+            self.gram += other.gram
+            self.cross += other.cross
+        self.samples += other.samples
+        self.target_sq += other.target_sq
+        return self
+
+    def solve(self, *, ridge: float = 0.0) -> Fit:
+        """Solve the gathered equations.
+
+        Args:
+            ridge: multiple of the mean diagonal entry that is added to the diagonal (not to the constant's);
+                0 adds nothing.
+
+        Eigenvalues of the unit-diagonal Gram matrix at or below ``eps * max(samples, columns)`` times the
+        largest are dropped, that is singular values below about 1e-7 of the largest. Use `least_squares`
+        where smaller ones matter and the features fit in memory.
+        """
+        if self.gram is None or self.cross is None:
+            raise InputError("GramSum.solve needs samples, got none; call add first")
+        if not ridge >= 0:
+            raise InputError(f"GramSum.solve needs ridge >= 0, got {ridge}; 0 means none")
+        gram = self.gram
+        columns = len(gram)
+        features = columns - 1 if self.bias else columns
+        if ridge > 0:
+            gram = gram.copy()
+            index = np.arange(features)
+            gram[index, index] += ridge * float(np.diag(self.gram)[:features].mean())
+        diagonal = np.diag(gram)
+        scale = np.where(diagonal > 0, 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 0.0)
+        unit = gram * scale[:, None] * scale[None, :]
+        right = self.cross * scale[:, None]
+        chol, info = linalg.lapack.dpotrf(unit, lower=1, clean=1)
+        rcond = 0.0
+        if info == 0:
+            rcond, _ = linalg.lapack.dpocon(chol, np.abs(unit).sum(axis=0).max(), uplo="L")
+        if rcond * GRAM_CONDITION >= 1.0:
+            solution = linalg.cho_solve((chol, True), right, check_finite=False)
+            solution += linalg.cho_solve((chol, True), right - unit @ solution, check_finite=False)
+            rank, condition = columns, float(rcond**-0.5)
+        else:
+            values, vectors = linalg.eigh(unit, check_finite=False)
+            kept = values > EPS * max(self.samples, columns) * max(values[-1], 0.0)
+            rank = int(kept.sum())
+            basis = vectors[:, kept]
+            solution = basis @ ((basis.T @ right) / values[kept][:, None])
+            condition = float(np.sqrt(values[-1] / values[kept][0])) if rank else 1.0
+        solution = solution * scale[:, None]
+        weight = np.ascontiguousarray((solution[:-1] if self.bias else solution).T)
+        return Fit(
+            weight, solution[-1] if self.bias else None, rank, condition, "gram",
+            Outcome.CONVERGED if rank == columns else Outcome.RANK_DEFICIENT,
+        )

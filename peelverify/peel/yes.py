@@ -1,0 +1,307 @@
+"""YES bounds of a ReLU network: the losses of networks fitted layer by layer to targets taken from it.
+
+For a map ``t`` the chain starts at ``Y_0 = x`` and repeats ``Y_l = relu(fit of T_l on Y_{l-1})``, with ``T_l`` the
+hidden output ``H_{t(l)}`` or, for ``t(l) = L``, the labels ``y``; the last layer has no ReLU. Its loss is
+*witnessed*: a network of the same architecture attains it, so a model with a larger loss on the same samples
+is not optimal. A model whose loss is lower has not been refuted, and nothing more is known.
+
+Deviations from the published program, which is full-batch `pinv` in float32:
+
+1. float64 and the rank rule of `peelverify.peel.least_squares`, where `pinv` has its own cut-off.
+2. Chains with a common prefix share its layers, so a suite costs one fit a prefix.
+3. Ties go to the map with fewer landmarks, then to the smaller list.
+4. The minimum over epochs is left to `peelverify.peel.cloud`, which also keeps the value of each epoch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from peelverify.errors import DomainError, InputError, NonFiniteError, NumericalError, ShapeError
+from peelverify.peel.least_squares import Factor, Fit, Matrix, as_matrix
+from peelverify.peel.maps import Map, all_last, check_map, check_maps, children, landmarks
+from peelverify.registry import measured
+from peelverify.verdict import Outcome, Status
+
+__all__ = ["YesBounds", "YesNetwork", "status_of", "yes_bounds", "yes_network"]
+
+#: Condition number beyond which a bound may change in its eighth digit with the order of summation.
+ILL_CONDITIONED = 1e8
+
+
+def status_of(loss: float, yes0: float, best: float) -> Status:
+    """Place a loss against YES-0 and the best witness: RED above YES-0, GREEN at or below the best, else YELLOW.
+
+    GREEN means that this suite of witnesses does not refute the model, not that training has converged.
+
+    Raises:
+        NonFiniteError: if one of the numbers is NaN, or a bound is infinite.
+    """
+    if math.isnan(loss) or not math.isfinite(yes0) or not math.isfinite(best):
+        raise NonFiniteError(
+            f"status needs numbers, got loss {loss}, YES-0 {yes0}, best {best}; a diverged model has no status"
+        )
+    if loss > yes0:
+        return Status.RED
+    return Status.GREEN if loss <= best else Status.YELLOW
+
+
+@dataclass(frozen=True)
+class YesBounds:
+    """Bounds of one network at one moment. All numbers are witnessed: sum over outputs, mean over samples.
+
+    Attributes:
+        yes0: loss of the all-last chain.
+        by_k: YES-1 ... YES-(L-1), each the minimum over all maps with at most k landmarks.
+        per_layer_yes0: loss of ``Y_1 ... Y_L`` of the all-last chain against the labels.
+        best_map: the map with the smallest loss, layers counted from 1.
+        bounds: loss of every map tried.
+        conditions: largest condition number met along each chain, counting only directions that were used.
+        outcome: RANK_DEFICIENT if a fit along any chain had more than one solution.
+    """
+
+    yes0: float
+    by_k: tuple[float, ...]
+    per_layer_yes0: tuple[float, ...]
+    best_map: Map
+    bounds: Mapping[Map, float] = field(repr=False)
+    conditions: Mapping[Map, float] = field(repr=False)
+    outcome: Outcome
+
+    @property
+    def best(self) -> float:
+        """The smallest bound, YES-(L-1)."""
+        return self.bounds[self.best_map]
+
+    @property
+    def ill_conditioned(self) -> tuple[Map, ...]:
+        """Maps whose bound may differ in the eighth digit between machines (condition above 1e8)."""
+        return tuple(m for m, c in self.conditions.items() if c > ILL_CONDITIONED)
+
+    def status(self, loss: float) -> Status:
+        """Status of a model whose loss on the same samples, in the same units, is ``loss``."""
+        return status_of(float(loss), self.yes0, self.best)
+
+
+@dataclass(frozen=True)
+class YesNetwork:
+    """The network behind a bound: affine layers with ReLU between them."""
+
+    target: Map
+    layers: tuple[Fit, ...]
+
+    def __call__(self, x: Any) -> Matrix:
+        """Outputs (samples, outputs)."""
+        state = as_matrix(x, "x", function="YesNetwork")
+        for index, layer in enumerate(self.layers):
+            state = layer(state)
+            if index + 1 < len(self.layers):
+                state = np.maximum(state, 0.0)
+        return state
+
+    def loss(self, x: Any, y: Any) -> float:
+        """Loss on samples: sum over outputs, mean over samples."""
+        return _loss(self(x), as_matrix(y, "y", function="YesNetwork.loss"))
+
+
+def _loss(out: Matrix, y: Matrix) -> float:
+    gap = out - y
+    return float(np.vdot(gap, gap)) / len(y)
+
+
+def _prepare(x: Any, y: Any, hidden: Sequence[Any], function: str) -> tuple[Matrix, Matrix, list[Matrix]]:
+    features = as_matrix(x, "x", function=function)
+    labels = as_matrix(y, "y", function=function)
+    if isinstance(hidden, (str, bytes)) or not isinstance(hidden, Sequence):
+        raise InputError(
+            f"{function} needs hidden as a list of arrays, one a hidden layer, got {type(hidden).__name__}; "
+            "wrap a single layer in a list"
+        )
+    states = [as_matrix(h, f"hidden[{i}]", function=function) for i, h in enumerate(hidden)]
+    for name, array in [("y", labels), *((f"hidden[{i}]", h) for i, h in enumerate(states))]:
+        if len(array) != len(features):
+            raise ShapeError(
+                f"{function} needs the same samples in the same order everywhere, got {len(features)} rows in x "
+                f"and {len(array)} in {name}; evaluate the network on x without shuffling"
+            )
+    return features, labels, states
+
+
+def _check_widths(targets: Iterable[Map], labels: Matrix, states: list[Matrix], function: str) -> None:
+    """A layer that is fitted to a target must have the width of that target."""
+    width = [h.shape[1] for h in states] + [labels.shape[1]]
+    for target in targets:
+        for layer, aim in enumerate(target):
+            if width[layer] != width[aim - 1]:
+                aimed = "the labels" if aim == len(width) else f"hidden layer {aim}"
+                raise ShapeError(
+                    f"{function} needs layers as wide as their targets, got width {width[layer]} in layer "
+                    f"{layer + 1} and {width[aim - 1]} in {aimed}; make all hidden widths equal to the number of "
+                    "outputs, or embed the labels in a space of the hidden width",
+                    layer=layer + 1,
+                    target=aim,
+                )
+
+
+def _solve(node: Factor, state: Matrix, t: Matrix, last: bool) -> tuple[Fit, Matrix]:
+    fit = node.solve(t)
+    out = fit(state)
+    return fit, out if last else np.maximum(out, 0.0)
+
+
+@measured("witnessed by construction: the loss of an explicit network; it bounds the optimum from above")
+def yes_bounds(
+    x: Any,
+    y: Any,
+    hidden: Sequence[Any],
+    *,
+    bias: bool = True,
+    maps: Iterable[Iterable[int]] | None = None,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> YesBounds:
+    """YES bounds of a ReLU network with a linear last layer, from its outputs on some samples.
+
+    Args:
+        x: inputs (samples, features), array or tensor.
+        y: labels (samples, outputs).
+        hidden: post-activation outputs of the hidden layers, each (samples, width), in the row order of ``x``;
+            empty for a network of one layer. Evaluate them without shuffling or noise.
+        bias: whether the layers have biases.
+        maps: maps to try; all staircases up to 6 layers and the named ones beyond if None.
+        on_progress: called with (fits done, fits in all, prefix) after every layer fit.
+
+    Returns:
+        Every bound is the loss of a network that `yes_network` returns.
+
+    Raises:
+        ShapeError: different rows, or a layer whose width is not that of its target (the all-last map needs
+            every hidden width to equal the number of outputs).
+        NonFiniteError: NaN or infinity in an array.
+        InputError: an invalid map.
+        NumericalError: a chain overflowed; scale the data.
+
+    Not for:
+        A certificate of convergence: a loss below all bounds has not been refuted, nothing else.
+
+    Source:
+        [Yeganegi2024]; the published program fits `pinv` once a layer a map.
+
+    Example:
+        >>> x = [[0.0], [1.0], [2.0], [3.0]]
+        >>> y = [[0.0], [1.0], [0.0], [1.0]]
+        >>> found = yes_bounds(x, y, [[[0.0], [1.0], [0.0], [2.0]]])
+        >>> found.best_map, [round(b, 6) for b in (found.yes0, *found.by_k)]
+        ((2, 2), [0.2, 0.2])
+    """
+    features, labels, states = _prepare(x, y, hidden, "yes_bounds")
+    depth = len(states) + 1
+    suite = check_maps(maps, depth)
+    _check_widths(suite, labels, states, "yes_bounds")
+    targets = [*states, labels]
+    tree = dict(children(suite))
+    total = sum(len(follow) for follow in tree.values())
+    last_map = all_last(depth)
+    bounds: dict[Map, float] = {}
+    conditions: dict[Map, float] = {}
+    per_layer: dict[int, float] = {}
+    done, deficient = 0, False
+
+    def visit(prefix: Map, state: Matrix, worst: float) -> None:
+        nonlocal done, deficient
+        node = Factor(state, bias=bias)
+        layer = len(prefix) + 1
+        for aim in tree[prefix]:
+            branch = (*prefix, aim)
+            fit, out = _solve(node, state, targets[aim - 1], layer == depth)
+            if not np.isfinite(out).all():
+                raise NumericalError(
+                    f"yes_bounds overflowed in layer {layer} of a chain to {list(branch)}; scale the data",
+                    outcome=Outcome.FAILED,
+                )
+            deficient |= fit.outcome is Outcome.RANK_DEFICIENT
+            reached = max(worst, fit.condition)
+            done += 1
+            if on_progress is not None:
+                on_progress(done, total, str(list(branch)))
+            if branch == last_map[:layer]:
+                per_layer[layer] = _loss(out, labels)
+            if layer == depth:
+                bounds[branch], conditions[branch] = _loss(out, labels), reached
+            else:
+                visit(branch, out, reached)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        visit((), features, 1.0)
+    if not all(math.isfinite(b) for b in bounds.values()):
+        raise NumericalError("yes_bounds overflowed in a loss; scale the data", outcome=Outcome.FAILED)
+    order = sorted(bounds, key=lambda m: (len(landmarks(m)), m))
+    by_k = tuple(
+        min(bounds[m] for m in order if len(landmarks(m)) <= k) for k in range(1, depth)
+    )
+    return YesBounds(
+        yes0=bounds[last_map],
+        by_k=by_k,
+        per_layer_yes0=tuple(per_layer[layer] for layer in range(1, depth + 1)),
+        best_map=min(order, key=bounds.__getitem__),
+        bounds={m: bounds[m] for m in order},
+        conditions={m: conditions[m] for m in order},
+        outcome=Outcome.RANK_DEFICIENT if deficient else Outcome.CONVERGED,
+    )
+
+
+def yes_network(x: Any, y: Any, hidden: Sequence[Any], target: Iterable[int], *, bias: bool = True) -> YesNetwork:
+    """The network behind the bound of one map: the same fits as in `yes_bounds`, bit for bit.
+
+    Args:
+        x: inputs, y: labels, hidden: hidden outputs, as in `yes_bounds`.
+        target: the map.
+        bias: whether the layers have biases.
+    """
+    features, labels, states = _prepare(x, y, hidden, "yes_network")
+    chosen = check_map(target, len(states) + 1)
+    _check_widths([chosen], labels, states, "yes_network")
+    targets = [*states, labels]
+    layers: list[Fit] = []
+    state = features
+    for index, aim in enumerate(chosen):
+        fit, state = _solve(Factor(state, bias=bias), state, targets[aim - 1], index + 1 == len(chosen))
+        layers.append(fit)
+    return YesNetwork(chosen, tuple(layers))
+
+
+@measured("witnessed: the model's own features with its last layer solved anew")
+def last_layer_refit(y: Any, features: Any, *, bias: bool = True) -> float:
+    """Loss after solving the last layer anew on the model's own last hidden features.
+
+    It reuses the trained model, so it is a line of its own and never part of the suite. It is never above
+    the model's loss on the same samples.
+
+    Args:
+        y: labels (samples, outputs).
+        features: input of the last layer (samples, width).
+        bias: whether the last layer has a bias.
+    """
+    labels = as_matrix(y, "y", function="last_layer_refit")
+    z = as_matrix(features, "features", function="last_layer_refit")
+    if len(z) != len(labels):
+        raise ShapeError(
+            f"last_layer_refit needs as many rows in features as in y, got {len(z)} and {len(labels)}; "
+            "evaluate the network on the samples of y"
+        )
+    return _loss(Factor(z, bias=bias).solve(labels)(z), labels)
+
+
+def decibel(loss: float) -> float:
+    """``10 log10`` of a loss, the unit of the published plots; ``-inf`` for 0.
+
+    Raises:
+        DomainError: for a negative or NaN loss.
+    """
+    if not loss >= 0:
+        raise DomainError(f"decibel needs a loss >= 0, got {loss}; a squared error is never negative")
+    return 10.0 * math.log10(loss) if loss > 0 else -math.inf

@@ -3,3 +3,5 @@ module
 public import Proofs.Field
 public import Proofs.Sum
 public import Proofs.Vector
+public import Proofs.Matrix
+public import Proofs.Propagation

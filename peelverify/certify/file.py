@@ -1,0 +1,153 @@
+"""The certificate file: sealed, written in one step, read with every check that needs no model."""
+
+from __future__ import annotations
+
+import decimal
+import json
+import os
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from peelverify.certify import checker
+from peelverify.errors import ArtifactError
+
+__all__ = ["Certificate", "above"]
+
+
+class Certificate:
+    """A sealed certificate.
+
+    Args:
+        document: the JSON object, sealed by `seal` or read by `load`.
+    """
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+
+    @classmethod
+    def seal(cls, body: dict[str, Any], host: dict[str, Any]) -> Certificate:
+        """Add host notes and digests to the body of a certificate."""
+        return cls({
+            **body,
+            "host": host,
+            "integrity": {"claim_sha256": checker.digest(body), "host_sha256": checker.digest(host)},
+        })
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Certificate:
+        """Read a file without judging its numbers; see `peelverify.certify.verify`.
+
+        Raises:
+            ArtifactError: if it cannot be read or is no certificate.
+            checker.Newer: if its format is of another major version.
+            checker.Refuted: if it holds floats or repeated keys.
+        """
+        try:
+            raw = Path(path).read_bytes()
+        except OSError as error:
+            raise ArtifactError(f"the certificate {path} cannot be read ({error.strerror}); check the path") from error
+        try:
+            return cls(checker.read(raw))
+        except checker.Unreadable as error:
+            raise ArtifactError(f"{path} is not a certificate: {error}; give a file written by certify") from error
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the file in one step: a reader sees the old file, none, or the whole new one.
+
+        Raises:
+            ArtifactError: if it exists already or cannot be written.
+        """
+        path = Path(path)
+        text = json.dumps(self.document, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
+        if path.exists():
+            raise ArtifactError(f"{path} exists already; choose another name or remove it first")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be written ({error.strerror}); choose another folder") from error
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(part, 0o644)
+            os.link(part, path)  # fails if another process made the file meanwhile
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be written ({error.strerror}); choose another folder") from error
+        finally:
+            os.unlink(part)
+        return path
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the claim, without host notes."""
+        return self.document["integrity"]["claim_sha256"]
+
+    @property
+    def bound(self) -> Fraction:
+        """Portable upper bound on the Frobenius error of the logits over all tokens."""
+        return checker.parse(self.document["numbers"]["portable"])
+
+    @property
+    def direct(self) -> Fraction:
+        """Upper bound on the Frobenius error of the logits in the certified execution."""
+        return checker.parse(self.document["numbers"]["blocks"][-1]["error"][1])
+
+    @property
+    def measured(self) -> float:
+        """Frobenius error of the logits as measured, within 1e-12 relative."""
+        lo, hi = (checker.parse(x) for x in self.document["numbers"]["blocks"][-1]["error"])
+        return float((lo + hi) / 2)
+
+    @property
+    def chain(self) -> Fraction:
+        """Bound on the same error from the blocks' gains and introduced errors."""
+        return checker.parse(self.document["numbers"]["blocks"][-1]["chain"])
+
+    @property
+    def loss_change_mean(self) -> Fraction:
+        """Certified bound on the mean absolute change of the loss, nats a token, in this execution."""
+        return checker.parse(self.document["numbers"]["units"]["loss_change_mean"])
+
+    @property
+    def loss_change_max(self) -> Fraction:
+        """Certified bound on the largest change of the loss at a position, nats, in this execution."""
+        return checker.parse(self.document["numbers"]["units"]["loss_change_max"])
+
+    @property
+    def same_top(self) -> tuple[int, int]:
+        """Positions with the same top token in this execution, and all positions: exact counts."""
+        units = self.document["numbers"]["units"]
+        return units["same_top"], units["positions"]
+
+    @property
+    def shares(self) -> list[tuple[str, Fraction]]:
+        """Share of each block in the chain bound, exact: introduced error times all later gains."""
+        rows = [("embedding", checker.parse(self.document["numbers"]["initial_error"][1]))]
+        for block in self.document["numbers"]["blocks"]:
+            gain = checker.parse(block["gain"])
+            rows = [(name, share * gain) for name, share in rows]
+            rows.append((block["name"], checker.parse(block["introduced"][1])))
+        return rows
+
+    @property
+    def claim(self) -> str:
+        """The claim in one sentence."""
+        subject = self.document["subject"]
+        windows, length = subject["tokens"]["shape"]
+        same, positions = self.same_top
+        return (
+            f"On {windows} windows of {length} tokens the logits of {subject['compressed']['name']} differ from those "
+            f"of {subject['original']['name']} by at most {above(self.bound)} in Frobenius norm (portable bound); in the "
+            f"certified execution the mean loss changes by at most {above(self.loss_change_mean)} nats a token and "
+            f"{same} of {positions} positions keep their top token."
+        )
+
+
+def above(value: Fraction, digits: int = 6) -> str:
+    """Decimal text of a number >= 0, rounded up, so that it never claims more than the exact value."""
+    context = decimal.Context(prec=digits, rounding=decimal.ROUND_CEILING)
+    return f"{context.divide(decimal.Decimal(value.numerator), decimal.Decimal(value.denominator)).normalize():g}"

@@ -1,0 +1,158 @@
+"""What a certificate is about: files by hash, settings, tokens, host."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from peelverify import __version__
+from peelverify.certify.checker import digest
+from peelverify.errors import ArtifactError, InputError, ShapeError
+from peelverify.models import load_model, model_files
+from peelverify.models.load import resolve_model
+from peelverify.models.view import ModelView
+
+__all__ = ["Subject", "as_ids", "describe_host", "describe_tokens", "file_sha256", "open_model", "recorded_kept"]
+
+_RECORD = "peelverify.json"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    try:
+        with open(path, "rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read ({error.strerror}); check the file") from error
+
+
+def _config_sha256(view: ModelView) -> str:
+    """Hash of the configuration as it takes effect, without names and versions."""
+    config = view.config.to_dict()
+    for key in ("_name_or_path", "transformers_version", "architectures", "torch_dtype", "dtype"):
+        config.pop(key, None)
+    return digest(json.loads(json.dumps(config, default=str), parse_float=str))
+
+
+class Subject:
+    """A model that a certificate speaks of.
+
+    Attributes:
+        view: the loaded decoder.
+        facts: name, hashes of the deciding files, hash of the effective config, dtype.
+        directory: where it lies; None for a model given in memory.
+    """
+
+    def __init__(self, view: ModelView, facts: dict[str, Any], directory: Path | None) -> None:
+        self.view = view
+        self.facts = facts
+        self.directory = directory
+
+
+def open_model(model: Any, *, dtype: str = "float32", attention: str = "sdpa") -> Subject:
+    """Load a model and hash what decides its function.
+
+    Args:
+        model: directory, hub id, `ModelView` or ``...ForCausalLM`` module. A model in memory is identified
+            by the hash of its tensors.
+        dtype: dtype to run in (directories only).
+        attention: attention implementation (directories only).
+    """
+    if isinstance(model, (str, os.PathLike)):
+        directory = resolve_model(model)
+        view = load_model(directory, dtype=dtype, attention=attention)
+        files = {path.name: file_sha256(path) for path in model_files(directory)}
+        name = directory.resolve().name
+    else:
+        view = model if isinstance(model, ModelView) else ModelView(model)
+        directory, name = None, "in memory"
+        total = hashlib.sha256()
+        for key, tensor in sorted(view.model.state_dict().items()):
+            total.update(f"{key}:{tuple(tensor.shape)}:{tensor.dtype}\n".encode())
+            total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        files = {"state_dict": total.hexdigest()}
+    facts = {
+        "name": name,
+        "family": view.config.model_type,
+        "files": files,
+        "config_sha256": _config_sha256(view),
+        "dtype": str(view.dtype).removeprefix("torch."),
+    }
+    return Subject(view, facts, directory)
+
+
+def recorded_kept(subject: Subject, depth: int) -> list[int] | None:
+    """Kept blocks that ``peelverify compress`` recorded beside a model; None if there is no record."""
+    if subject.directory is None:
+        record = getattr(subject.view, "kept", None)
+        return list(record) if record is not None else None
+    path = subject.directory / _RECORD
+    if not path.is_file():
+        return None
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8")).get("kept")
+    except (ValueError, AttributeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path} is damaged; remove it and give --kept") from error
+    if kept is None:
+        return None
+    if not isinstance(kept, list) or not all(isinstance(k, int) and 0 <= k < depth for k in kept):
+        raise ArtifactError(f"{path} has a bad list of kept blocks; remove it and give --kept")
+    return kept
+
+
+def as_ids(tokens: Any) -> Tensor:
+    """Token ids as an int64 tensor (windows, length); a flat list is one window.
+
+    Raises:
+        InputError: not integers, or empty.
+        ShapeError: ragged, or windows of fewer than two tokens.
+    """
+    try:
+        ids = torch.as_tensor(tokens)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ShapeError(
+            f"certify needs token ids as a (windows, length) array ({str(error)[:80]}); see peelverify.data.windows"
+        ) from error
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype is torch.bool:
+        raise InputError(f"certify needs integer token ids, got {ids.dtype}; tokenise the text first")
+    ids = ids.reshape(1, -1) if ids.ndim == 1 else ids
+    if ids.ndim != 2 or ids.numel() == 0 or ids.shape[1] < 2:
+        raise ShapeError(
+            f"certify needs token ids of shape (windows, length >= 2), got {tuple(ids.shape)}; give more text"
+        )
+    return ids.to(torch.int64)
+
+
+def describe_tokens(ids: Tensor, *, external: bool) -> dict[str, Any]:
+    """Shape, hash and, unless they are kept outside, the ids themselves."""
+    rows = ids.tolist()
+    found: dict[str, Any] = {"shape": list(ids.shape), "sha256": digest(rows)}
+    if not external:
+        found["ids"] = rows
+    return found
+
+
+def describe_host() -> dict[str, Any]:
+    """Date, software and machine; none of it belongs to the claim."""
+    import numpy
+    import transformers
+
+    return {
+        "date": datetime.datetime.now(datetime.UTC).replace(microsecond=0).isoformat(),
+        "peelverify": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "numpy": numpy.__version__,
+        "machine": platform.machine(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,247 @@
+"""Verify a certificate: arithmetic anywhere, by the Lean kernel, and anew from models and tokens."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from peelverify.certify import checker
+from peelverify.certify.file import Certificate, above
+from peelverify.errors import InputError
+from peelverify.verdict import Verdict, worst
+
+__all__ = ["LEVELS", "Check", "Verification", "verify"]
+
+LEVELS = ("arithmetic", "lean", "recompute")
+_SAME_HOST = ("torch", "transformers", "numpy", "machine", "cpu_capability", "threads")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked."""
+
+    level: str
+    name: str
+    verdict: Verdict
+    detail: str
+
+
+@dataclass
+class Verification:
+    """Outcome of `verify`.
+
+    Attributes:
+        checks: what was checked, in order.
+        certificate: the certificate as read; None if it could not even be parsed consistently.
+    """
+
+    checks: list[Check] = field(default_factory=list)
+    certificate: Certificate | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of all checks."""
+        return worst([check.verdict for check in self.checks])
+
+    @property
+    def reached(self) -> tuple[str, ...]:
+        """Levels at which something was established and nothing failed."""
+        return tuple(
+            level for level in LEVELS
+            if (found := [c.verdict for c in self.checks if c.level == level])
+            and all(v is Verdict.HOLDS for v in found)
+        )
+
+    @property
+    def summary(self) -> str:
+        """What the checks establish, in one line."""
+        if self.verdict is Verdict.VIOLATED:
+            bad = next(c for c in self.checks if c.verdict is Verdict.VIOLATED)
+            return f"REFUTED at level {bad.level}: {bad.detail}"
+        if self.verdict is not Verdict.HOLDS:
+            bad = next(c for c in self.checks if c.verdict is self.verdict)
+            return f"{self.verdict.name} at level {bad.level}: {bad.detail}"
+        if "recompute" in self.reached:
+            return "HOLDS: every number was computed anew from these models and tokens"
+        return "arithmetic consistent, not tied to any model"
+
+    def _add(self, level: str, name: str, verdict: Verdict, detail: str) -> bool:
+        self.checks.append(Check(level, name, verdict, detail))
+        return verdict is Verdict.HOLDS
+
+
+def verify(
+    path: str | os.PathLike[str],
+    *,
+    original: Any = None,
+    compressed: Any = None,
+    tokens: Any = None,
+    lean: bool = True,
+    on_progress: Any = None,
+) -> Verification:
+    """Verify a certificate file as far as the arguments allow.
+
+    Args:
+        path: the certificate.
+        original: model to recompute with, as in `certify`.
+        compressed: the compressed model.
+        tokens: token ids, needed only if the certificate stores just their hash.
+        lean: have the Lean kernel check the arithmetic too.
+        on_progress: called with (done, total, text) while recomputing.
+
+    Returns:
+        A `Verification`; it never raises because a certificate is wrong.
+
+    Raises:
+        ArtifactError: the file or a model cannot be read.
+        InputError: only one of the two models was given.
+        ToolchainError: Lean is needed and cannot be had.
+    """
+    if (original is None) != (compressed is None):
+        raise InputError("verify needs both models or neither, got one; give --original and --compressed")
+    found = Verification()
+    try:
+        certificate = Certificate.load(path)
+        bounds = checker.check(certificate.document)
+    except checker.Newer as error:
+        found._add("arithmetic", "format", Verdict.INCONCLUSIVE, str(error))
+        return found
+    except checker.Refuted as error:
+        found._add("arithmetic", "exact rationals", Verdict.VIOLATED, str(error))
+        return found
+    found.certificate = certificate
+    found._add(
+        "arithmetic", "exact rationals", Verdict.HOLDS,
+        f"digests fit; e_T <= {above(bounds['portable'])} (portable), chain {above(bounds['chain'])}",
+    )
+    if lean:
+        _lean_level(found, certificate)
+        if found.verdict is Verdict.VIOLATED:
+            return found
+    if original is not None:
+        _recompute_level(found, certificate, original, compressed, tokens, on_progress)
+    return found
+
+
+def _lean_level(found: Verification, certificate: Certificate) -> None:
+    from peelverify.certify.kernel import KernelRefused, check_in_kernel
+    from peelverify.certify.theorems import compare_hashes
+
+    missing = compare_hashes(certificate.document["theorems"])
+    if missing:
+        found._add(
+            "lean", "theorems", Verdict.INCONCLUSIVE,
+            f"these statements are not the ones of this version: {', '.join(missing)}; use the version that wrote it",
+        )
+    else:
+        found._add("lean", "theorems", Verdict.HOLDS, "all theorems named are in this version, statements unchanged")
+    try:
+        road = check_in_kernel(certificate.document)
+    except KernelRefused as error:
+        found._add("lean", "check = true by the kernel", Verdict.VIOLATED, str(error))
+    else:
+        found._add("lean", "check = true by the kernel", Verdict.HOLDS, f"by {road}")
+
+
+def _recompute_level(
+    found: Verification, certificate: Certificate, original: Any, compressed: Any, tokens: Any, on_progress: Any
+) -> None:
+    from peelverify.certify.build import measure_numbers
+    from peelverify.certify.identity import as_ids, describe_host, describe_tokens, open_model
+    from peelverify.certify.measure import same_shape
+
+    document = certificate.document
+    subject, level = document["subject"], "recompute"
+    settings = subject["numerics"]
+    views = {}
+    for role, given in (("original", original), ("compressed", compressed)):
+        opened = open_model(given, dtype=subject[role]["dtype"], attention=settings["attention"])
+        views[role] = opened
+        stated = {k: v for k, v in subject[role].items() if k != "name"}
+        actual = {k: v for k, v in opened.facts.items() if k != "name"}
+        if stated != actual:
+            names = sorted(
+                k for k in {*stated.get("files", {}), *actual["files"]}
+                if stated.get("files", {}).get(k) != actual["files"].get(k)
+            ) or sorted(k for k in actual if stated.get(k) != actual[k])
+            found._add(level, f"{role} model", Verdict.VIOLATED, f"the {role} model is another one: {', '.join(names)} differ")
+            return
+        found._add(level, f"{role} model", Verdict.HOLDS, "all files have the stated SHA-256")
+    stored = subject["tokens"].get("ids")
+    if stored is None and tokens is None:
+        found._add(
+            level, "tokens", Verdict.INCONCLUSIVE, "the certificate stores only the hash of its tokens; give them"
+        )
+        return
+    ids = as_ids(tokens if tokens is not None else stored)
+    if describe_tokens(ids, external=True) != {k: v for k, v in subject["tokens"].items() if k != "ids"}:
+        found._add(level, "tokens", Verdict.VIOLATED, "the tokens are other ones: their hash or shape differs")
+        return
+    first, second, kept = views["original"], views["compressed"], subject["kept"]
+    same_shape(first.view, second.view, kept)
+    numbers, measured = measure_numbers(first, second, kept, ids, batch=settings["batch"], on_progress=on_progress)
+    for t, block in enumerate(numbers["blocks"]):
+        block["deleted"] = t < first.view.depth and t not in kept
+    _compare(found, certificate, numbers, measured, describe_host())
+
+
+def _compare(
+    found: Verification, certificate: Certificate, numbers: dict, measured: dict, host: dict[str, Any]
+) -> None:
+    document, level = certificate.document, "recompute"
+    if numbers == document["numbers"] and measured == document["measured"]:
+        found._add(level, "numbers", Verdict.HOLDS, "all numbers are the same to the last bit")
+        return
+    recorded = document.get("host") or {}
+    first = _first_difference(numbers, document["numbers"]) or _first_difference(measured, document["measured"])
+    if all(recorded.get(key) == host.get(key) for key in _SAME_HOST):
+        found._add(level, "numbers", Verdict.VIOLATED, f"on the same software and machine {first} comes out differently")
+        return
+    lo, hi = (checker.parse(x) for x in numbers["blocks"][-1]["error"])
+    margin = checker.parse(document["numbers"]["margin"])
+    spread = hi * max(margin, checker.parse(numbers["margin"]))
+    if hi <= certificate.bound:
+        verdict, text = Verdict.HOLDS, "is at most the portable bound"
+    elif lo <= certificate.bound + spread:
+        verdict, text = Verdict.INCONCLUSIVE, "is above the portable bound by less than re-runs differ"
+    else:
+        verdict, text = Verdict.VIOLATED, "is above the portable bound"
+    found._add(level, "portable bound", verdict, f"e_T = {float(hi):.6g} here {text}")
+    off = _outside(numbers, document["numbers"], 2 * max(margin, checker.parse(numbers["margin"])))
+    if off:
+        found._add(level, "numbers", Verdict.VIOLATED, f"{off} is off by more than re-runs differ")
+    else:
+        found._add(level, "numbers", Verdict.HOLDS, "all block figures agree within the margin, on another platform")
+
+
+def _first_difference(a: Any, b: Any, where: str = "") -> str:
+    """Path of the first place where two JSON values differ; empty if they are equal."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted({*a, *b}):
+            if key not in a or key not in b:
+                return f"{where}.{key}".strip(".")
+            if inside := _first_difference(a[key], b[key], f"{where}.{key}"):
+                return inside
+        return ""
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            if inside := _first_difference(x, y, f"{where}[{i}]"):
+                return inside
+        return ""
+    return "" if a == b else where.strip(".")
+
+
+def _outside(numbers: dict, stated: dict, margin: Fraction) -> str:
+    """Name of the first block figure whose relative distance from the recomputed one exceeds the margin."""
+    for new, old in zip(numbers["blocks"], stated["blocks"], strict=True):
+        for key in ("error", "propagated", "introduced"):
+            a, b = checker.parse(new[key][1]), checker.parse(old[key][1])
+            if abs(a - b) > margin * max(a, b):
+                return f"{new['name']}: {key}"
+    for key in ("loss_change_mean", "loss_change_max"):
+        a, b = checker.parse(numbers["units"][key]), checker.parse(stated["units"][key])
+        if abs(a - b) > 2 * margin * max(a, b):
+            return key
+    return ""

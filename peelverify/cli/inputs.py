@@ -1,0 +1,67 @@
+"""What several commands read in the same way: text cut into windows, lists of blocks, output files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from peelverify.errors import ArtifactError, InputError
+
+__all__ = ["block_list", "new_output", "text_windows"]
+
+
+def text_windows(
+    model: str | os.PathLike[str], text: str | os.PathLike[str] | None, *, tokens: int, window: int,
+    part: str = "held-out",
+) -> Any:
+    """Tokenise a text with the tokenizer of a model and cut it into windows.
+
+    Args:
+        model: model directory, for its tokenizer and its longest position.
+        text: UTF-8 file; None for the text that ships with Python.
+        tokens: about how many tokens; rounded down to whole windows, at least one.
+        window: tokens a window; shortened to the longest position of the model.
+        part: "held-out" or "train", which part of the built-in text; a given file is used whole.
+
+    Returns:
+        int64 ids (windows, window).
+    """
+    from peelverify.data import builtin_text, read_text, split_text, windows
+    from peelverify.models import load_tokenizer
+    from peelverify.models.load import read_config, resolve_model
+
+    if tokens < 2:
+        raise InputError(f"--tokens needs at least 2, got {tokens}; give a larger number")
+    content = read_text(text) if text is not None else split_text(builtin_text())[part == "held-out"]
+    directory = resolve_model(model)
+    config = read_config(directory)
+    longest = config.get("max_position_embeddings") or config.get("n_positions") or window
+    length = min(window, int(longest), tokens)
+    return windows(load_tokenizer(directory), content, length=length, count=max(1, tokens // length))
+
+
+def block_list(text: str | None, option: str = "--kept") -> list[int] | None:
+    """Read ``0,1,3``; None stays None."""
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{option} needs block numbers such as 0,1,3, got {text!r}; separate them by commas") from None
+
+
+def new_output(path: Path) -> Path:
+    """Check before long work that a new file can be made; the file is not made yet.
+
+    Raises:
+        ArtifactError: if it exists or its folder cannot be written.
+    """
+    if path.exists():
+        raise ArtifactError(f"{path} exists already; choose another name or remove it first")
+    parent = path.parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ArtifactError(f"{path} cannot be written: no permission in {parent}; choose another folder")
+    return path

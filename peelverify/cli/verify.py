@@ -1,0 +1,96 @@
+"""``peelverify verify``: check a certificate as far as the arguments allow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from peelverify.cli import console
+from peelverify.errors import InputError
+from peelverify.verdict import Verdict, exit_code
+
+__all__ = ["register"]
+
+_LEVELS = ("arithmetic", "lean", "recompute")
+
+
+def verify_command(
+    certificate: Annotated[Path, typer.Argument(help="Certificate file (*.cert.json).")],
+    original: Annotated[str | None, typer.Option(help="Original model, to compute every number anew.")] = None,
+    compressed: Annotated[str | None, typer.Option(help="Compressed model.")] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="Text, needed only if the certificate holds no tokens.")
+    ] = None,
+    level: Annotated[
+        str | None, typer.Option(help="Stop after this level: arithmetic, lean or recompute.")
+    ] = None,
+    require: Annotated[
+        str | None, typer.Option(help="Exit 3 unless this level was reached.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> int:
+    """Verify a certificate: arithmetic (exact), lean (by the kernel), recompute (with both models).
+
+    Exit status: 0 every check holds, 1 refuted, 2 bad input, 3 nothing refuted but something is open.
+
+    Example: peelverify verify base-4bit.cert.json --original models/base --compressed models/base-4bit
+    """
+    for option, value in (("--level", level), ("--require", require)):
+        if value is not None and value not in _LEVELS:
+            raise InputError(f"{option} needs one of {', '.join(_LEVELS)}, got {value!r}; name one of them")
+    if level == "recompute" and original is None:
+        raise InputError("--level recompute needs --original and --compressed; give both models")
+    from peelverify.certify import Certificate, verify
+
+    with_models = level in (None, "recompute")
+    ids = None
+    if text is not None and with_models and original is not None:
+        from peelverify.cli.inputs import text_windows
+
+        windows, length = Certificate.load(certificate).document["subject"]["tokens"]["shape"]
+        ids = text_windows(original, text, tokens=windows * length, window=length)
+    with console.progress() as bar:
+        tasks: dict[str, int] = {}
+
+        def on_progress(done: int, total: int, what: str) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(f"recompute: {what}", total=total)
+            bar.update(tasks[what], completed=done)
+
+        found = verify(
+            certificate,
+            original=original if with_models else None,
+            compressed=compressed if with_models else None,
+            tokens=ids,
+            lean=level != "arithmetic",
+            on_progress=on_progress,
+        )
+    missing = require is not None and require not in found.reached
+    code = exit_code(found.verdict) or (3 if missing else 0)
+    if json:
+        console.emit_json({
+            "schema": "peelverify.verify/1",
+            "certificate": str(certificate),
+            "verdict": found.verdict.name,
+            "summary": found.summary,
+            "levels_reached": list(found.reached),
+            "required_level_missing": missing,
+            "checks": [
+                {"level": c.level, "name": c.name, "verdict": c.verdict.name, "detail": c.detail}
+                for c in found.checks
+            ],
+        })
+        return code
+    for c in found.checks:
+        console.result(f"{c.verdict.name:<13} {c.level:<11} {c.name}: {c.detail}")
+    console.result(found.summary)
+    if missing and found.verdict is Verdict.HOLDS:
+        console.result(f"level {require} was not reached; give what it needs (see peelverify verify --help)")
+    return code
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("verify")(verify_command)

@@ -3,5 +3,6 @@ module
 public import Proofs.Field
 public import Proofs.Sum
 public import Proofs.Vector
+public import Proofs.Logits
 public import Proofs.Matrix
 public import Proofs.Propagation

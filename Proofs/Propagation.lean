@@ -98,10 +98,17 @@ def geometricBound (e0 gain delta : α) : Nat → α
   | 0 => e0
   | blocks + 1 => gain * geometricBound e0 gain delta blocks + delta
 
-/-- The level at which a gain below one balances the introduced error: `delta / (1 - gain)`.
+/-- The level at which a gain below one balances the introduced error.
+
+Python: none (the second argument of the maximum in `geometric_limit`) -/
+def balanceLevel (gain delta : α) : α := delta / (1 - gain)
+
+/-- The larger of the incoming error and the level at which a gain below one balances the
+introduced error.
 
 Python: `peelverify.bounds.propagation.geometric_limit` -/
-def geometricLimit (gain delta : α) : α := delta / (1 - gain)
+def geometricLimit [LE α] [DecidableLE α] (e0 gain delta : α) : α :=
+  maxVal e0 (balanceLevel gain delta)
 
 /-- A start value multiplied by a list of ratios.
 
@@ -197,10 +204,10 @@ theorem geometricBound_eq_closedForm (e0 gain delta b : α) (fixed_point : b = g
 
 /-- The balance level is a fixed point of the recurrence when the gain is not one.
 
-Python: `peelverify.bounds.propagation.geometric_limit` -/
-theorem geometricLimit_fixed_point {gain delta : α} (gain_ne_one : gain ≠ 1) :
-    geometricLimit gain delta = gain * geometricLimit gain delta + delta := by
-  unfold geometricLimit
+Python: none (supporting lemma) -/
+theorem balanceLevel_fixed_point {gain delta : α} (gain_ne_one : gain ≠ 1) :
+    balanceLevel gain delta = gain * balanceLevel gain delta + delta := by
+  unfold balanceLevel
   have h : 1 - gain ≠ 0 := by grind
   have h2 : delta / (1 - gain) * (1 - gain) = delta := by grind
   grind
@@ -364,16 +371,17 @@ balance level, however many blocks there are.
 Python: `peelverify.bounds.propagation.geometric_limit` -/
 theorem geometricBound_le_max [DecidableLE α] (e0 : α) {gain delta : α} (gain_nonneg : 0 ≤ gain)
     (gain_lt_one : gain < 1) (blocks : Nat) :
-    geometricBound e0 gain delta blocks ≤ maxVal e0 (geometricLimit gain delta) := by
-  have hb : geometricLimit gain delta = gain * geometricLimit gain delta + delta :=
-    geometricLimit_fixed_point (by grind)
+    geometricBound e0 gain delta blocks ≤ geometricLimit e0 gain delta := by
+  unfold geometricLimit
+  have hb : balanceLevel gain delta = gain * balanceLevel gain delta + delta :=
+    balanceLevel_fixed_point (by grind)
   induction blocks with
   | zero => exact le_maxVal_left _ _
   | succ n ih =>
     have h1 := mul_le_mul_left gain_nonneg ih
-    have h2 := le_maxVal_right e0 (geometricLimit gain delta)
+    have h2 := le_maxVal_right e0 (balanceLevel gain delta)
     have h3 := mul_nonneg (show 0 ≤ 1 - gain by grind)
-      (show 0 ≤ maxVal e0 (geometricLimit gain delta) - geometricLimit gain delta by grind)
+      (show 0 ≤ maxVal e0 (balanceLevel gain delta) - balanceLevel gain delta by grind)
     simp only [geometricBound]
     clear ih
     grind
@@ -388,7 +396,8 @@ example : chainClosedForm (1 : Rat) [(2, 1 / 3), (1 / 2, 1)] = 13 / 6 := by deci
 example : chainShares (1 : Rat) [(2, 1 / 3), (1 / 2, 1)] = [1, 1 / 6, 1] := by decide +kernel
 example : gainProd [(2, 1 / 3), (1 / 2, 1)] = (1 : Rat) := by decide +kernel
 example : geometricBound (1 : Rat) (1 / 2) 1 3 = 15 / 8 := by decide +kernel
-example : geometricLimit (1 / 2 : Rat) 1 = 2 := by decide +kernel
+example : balanceLevel (1 / 2 : Rat) 1 = 2 := by decide +kernel
+example : geometricLimit 1 (1 / 2 : Rat) 1 = 2 := by decide +kernel
 example : telescopeProd (3 : Rat) [2, 1 / 6] = 1 := by decide +kernel
 example : squaredErrorIdentity (9 : Rat) 0 16 = 25 := by decide +kernel
 
@@ -404,12 +413,9 @@ example : chainBound 1 twoSteps ≤ chainBound 2 [(3, 1 / 3), (1, 1)] :=
     (by decide +kernel)
 example (blocks : Nat) : (1 : Rat) ≤ geometricBound 1 (1 / 2) (1 / 2) blocks :=
   le_geometricBound (fun _ => 1) (by decide +kernel) (fun _ => by grind) blocks
-example (blocks : Nat) : geometricBound (1 : Rat) (1 / 2) 1 blocks ≤ maxVal 1 2 := by
-  have h := geometricBound_le_max (1 : Rat) (gain := 1 / 2) (delta := 1) (by decide +kernel)
-    (by decide +kernel) blocks
-  have e : geometricLimit (1 / 2 : Rat) 1 = 2 := by decide +kernel
-  rw [e] at h
-  exact h
+example (blocks : Nat) :
+    geometricBound (1 : Rat) (1 / 2) 1 blocks ≤ geometricLimit 1 (1 / 2) 1 :=
+  geometricBound_le_max 1 (by decide +kernel) (by decide +kernel) blocks
 example : (6 : Rat) = telescopeProd 1 [2, 3] :=
   energy_eq_mul_prod (fun t => [1, 2, 6].getD t (1 : Rat)) [2, 3]
     (by decide +kernel)

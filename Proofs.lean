@@ -1,5 +1,6 @@
 module
 
+public import Proofs.Compression
 public import Proofs.Field
 public import Proofs.Sum
 public import Proofs.Vector

@@ -148,6 +148,8 @@ def inner_of_differences(x: Any, y: Any, z: Any, w: Any) -> Interval:
     q = _difference(z, w, "inner_of_differences")
     if p.shape != q.shape:
         raise ShapeError(f"inner_of_differences needs one shape, got {p.shape} and {q.shape}; align them first")
+    if not p.any() or not q.any():
+        return Interval(Fraction(0), Fraction(0))
     return _sum_of_products(p, q, 1)
 
 

@@ -1,0 +1,117 @@
+"""``peelverify rank``: which blocks to remove first, by one criterion or several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        "rank",
+        epilog="Example: peelverify rank ./model --criterion block_influence,greedy --count 4",
+    )(_rank)
+
+
+def _rank(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model directory (safetensors) or hub id.")],
+    criterion: Annotated[
+        str,
+        typer.Option(
+            help="One or more, with commas: rho, rho_out, block_influence, blend, angular, residual_change, "
+            "last, greedy, taylor, skip_score, random."
+        ),
+    ] = "rho,block_influence,residual_change,skip_score",
+    count: Annotated[int, typer.Option(help="Blocks to remove in the slices that are printed.")] = 1,
+    text: Annotated[Path | None, typer.Option(help="Text file, UTF-8. [default: English text of Python]")] = None,
+    tokens: Annotated[int, typer.Option(help="Tokens to use.")] = 2048,
+    window: Annotated[int, typer.Option(help="Tokens a window.")] = 256,
+    seed: Annotated[int, typer.Option(help="Seed of noise and random order.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Rank blocks for removal and print mergekit slices ready to paste (scores are measured)."""
+    from peelverify.cli.console import emit_json, progress, result, say, table
+    from peelverify.cli.inputs import text_windows
+    from peelverify.errors import DomainError, InputError
+
+    names = list(dict.fromkeys(name.strip() for name in criterion.split(",")))
+    if count < 1:
+        raise DomainError(f"--count needs at least 1, got {count}; it is the number of blocks to remove")
+    if seed < 0:
+        raise DomainError(f"--seed needs a whole number from 0 on, got {seed}; it names a stream of noise")
+    say(f"reading {model}")
+    from peelverify.compress.rank import CRITERIA, agreement, mergekit_slices, rank_layers
+
+    unknown = [name for name in names if name not in CRITERIA]
+    if unknown:
+        raise InputError(f"--criterion needs names among {', '.join(CRITERIA)}, got {unknown[0]!r}")
+    ids = text_windows(model, text, tokens=tokens, window=window, part="train")
+    import warnings
+
+    from peelverify.models.load import load_model
+    from peelverify.rho.measure import PrecisionWarning
+
+    view = load_model(model)
+    if count >= view.depth:
+        raise DomainError(
+            f"--count needs at most {view.depth - 1} for {view.depth} blocks, got {count}; one block stays"
+        )
+    rankings = []
+    with progress() as bar, warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)
+        for name in names:
+            task = bar.add_task(name, total=None)
+
+            def step(done: int, total: int, task: Any = task) -> None:
+                bar.update(task, completed=done, total=total)
+
+            rankings.append(rank_layers(view, ids, name, seed=seed, on_step=step))
+            bar.update(task, completed=1, total=1)
+    slices = {r.criterion: mergekit_slices(_kept(r.order, count), model) for r in rankings}
+    matrix = agreement(rankings)
+    if as_json:
+        emit_json(
+            {
+                "schema": "peelverify.rank/1",
+                "model": model,
+                "blocks": view.depth,
+                "tokens": ids.numel(),
+                "ids_sha256": next((r.ids_sha256 for r in rankings if r.ids_sha256), None),
+                "seed": seed,
+                "rankings": [r.to_json() for r in rankings],
+                "agreement_kendall_tau": matrix,
+                "remove": {r.criterion: sorted(r.order[:count]) for r in rankings},
+                "mergekit_slices": slices,
+            }
+        )
+        return
+    table(
+        f"blocks of {model}: score (measured) and place in the order of removal, 1 first",
+        ("block", *names),
+        [
+            (t, *(f"{r.scores[t]:.4g} ({r.order.index(t) + 1})" for r in rankings))
+            for t in range(view.depth)
+        ],
+    )
+    if len(rankings) > 1 and view.depth > 1:
+        table(
+            "agreement of the orders (Kendall tau, 1 same, -1 reversed)",
+            ("", *names),
+            [
+                (name, *("" if x is None else f"{x:+.2f}" for x in row))
+                for name, row in zip(names, matrix, strict=True)
+            ],
+        )
+    for r in rankings:
+        removed = ", ".join(map(str, sorted(r.order[:count])))
+        result(f"# {r.criterion}: {CRITERIA[r.criterion][1]}; removes {removed}")
+        result(slices[r.criterion])
+
+
+def _kept(order: tuple[int, ...], count: int) -> list[int]:
+    return sorted(order[count:])

@@ -1,0 +1,94 @@
+"""``peelverify rho``: how far an error on the embedding is carried from block to block."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        "rho",
+        epilog="Example: peelverify rho ./model --text book.txt --draws 16 --out rho-report",
+    )(_rho)
+
+
+def _rho(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model directory (safetensors) or hub id.")],
+    text: Annotated[Path | None, typer.Option(help="Text file, UTF-8. [default: English text of Python]")] = None,
+    draws: Annotated[int, typer.Option(help="Noise draws.")] = 8,
+    epsilon: Annotated[float, typer.Option(help="Noise relative to the RMS of the embeddings.")] = 0.01,
+    tokens: Annotated[int, typer.Option(help="Tokens to use.")] = 2048,
+    window: Annotated[int, typer.Option(help="Tokens a window.")] = 256,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="New folder for rho.json.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure rho: the ratio of relative error energies from one block to the next (a measured number)."""
+    from peelverify.cli.console import emit_json, progress, say, table
+    from peelverify.cli.inputs import text_windows
+    from peelverify.errors import DomainError
+    from peelverify.models.save import new_directory
+
+    if draws < 1:
+        raise DomainError(f"--draws needs at least 1, got {draws}; 8 is the default")
+    if not 0 < epsilon < float("inf"):
+        raise DomainError(f"--epsilon needs a finite number above 0, got {epsilon}; 0.01 is the published one")
+    if seed < 0:
+        raise DomainError(f"--seed needs a whole number from 0 on, got {seed}; it names a stream of noise")
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(new_directory(out)) if out is not None else None
+        say(f"reading {model}")
+        ids = text_windows(model, text, tokens=tokens, window=window)
+        import warnings
+
+        import numpy as np
+
+        from peelverify.models.load import load_model
+        from peelverify.rho.measure import PrecisionWarning, measure_rho
+
+        view = load_model(model)
+        with progress() as bar, warnings.catch_warnings():
+            warnings.simplefilter("ignore", PrecisionWarning)
+            task = bar.add_task("forward passes", total=draws + 1)
+            profile = measure_rho(
+                view, ids, epsilon=epsilon, draws=draws, seed=seed,
+                on_pass=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        for sentence in profile.warnings:
+            say(f"warning: {sentence}")
+        data = profile.to_json() | {"model": model}
+        if folder is not None:
+            (folder / "rho.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    if as_json:
+        emit_json(data)
+        return
+    into = np.median(profile.rho_into, axis=0)
+    energy = np.median(profile.energy, axis=0)
+    absolute = np.median(profile.variant("absolute"), axis=0)
+    spread = profile.depth > 1 and profile.draws * len(ids) > 1
+    low, high = profile.interval() if spread else (None, None)
+    rows = []
+    for t in range(profile.depth):
+        known = low is not None and t > 0
+        rows.append(
+            (
+                t, f"{energy[t]:.3e}", f"{into[t]:.4f}",
+                f"{low[t - 1]:.4f} .. {high[t - 1]:.4f}" if known else "",
+                f"{absolute[t - 1]:.4f}" if t else "", f"{profile.amplification[t]:.4f}",
+            )
+        )
+    table(
+        f"rho of {model} (measured; {draws} draws, {profile.tokens} tokens, epsilon {epsilon:g}, {profile.dtype})",
+        ("block", "V (|e|^2/|h|^2)", "rho into", "95 % interval", "absolute ratio", "amplification A"),
+        rows,
+    )
+    if out is not None:
+        say(f"written: {out / 'rho.json'}")

@@ -1,0 +1,91 @@
+"""Calibration: walk a model block by block, with the inputs that its linear maps see.
+
+The states of all calibration windows move through the blocks together, so memory is one state a token, and a
+block that has been compressed feeds its successor: later blocks are calibrated on what they will receive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from peelverify.errors import NonFiniteError
+from peelverify.evaluate.stream import batches
+from peelverify.models.view import ModelView, Trace
+
+__all__ = ["BlockWalk", "input_energy", "watch_inputs"]
+
+OnInput = Callable[[str, Tensor], None]
+"""Called with (name of a linear map, its input of shape (windows, length, inputs))."""
+
+
+class BlockWalk:
+    """States of calibration windows on their way through the blocks.
+
+    Args:
+        view: the model; its blocks may be changed in place between steps.
+        input_ids: token ids (windows, length), already checked.
+    """
+
+    def __init__(self, view: ModelView, input_ids: Tensor) -> None:
+        self.view = view
+        self.windows = input_ids.shape[0]
+        self._traces: list[Trace] = []
+        self._states: list[Tensor] = []
+        for batch in batches(input_ids, 2048):
+            trace = view.trace(batch)
+            self._states.append(trace.states[0])
+            trace.states, trace.logits = [], trace.logits[:0]  # only the arguments of the blocks are needed
+            self._traces.append(trace)
+
+    def watch(self, index: int, receive: OnInput) -> None:
+        """Run block ``index`` on the current states and report the inputs of its linear maps; states stay."""
+        with watch_inputs(self.view.linears(index), receive):
+            for trace, state in zip(self._traces, self._states, strict=True):
+                trace.block(index, state)
+
+    def advance(self, index: int) -> None:
+        """Send the states through block ``index`` as it is now.
+
+        Raises:
+            NonFiniteError: if a state becomes NaN or infinite.
+        """
+        self._states = [t.block(index, s) for t, s in zip(self._traces, self._states, strict=True)]
+        if not all(bool(torch.isfinite(s).all()) for s in self._states):
+            raise NonFiniteError(
+                f"calibration needs finite states, got NaN or infinity after block {index}; compress less"
+            )
+
+
+@contextmanager
+def watch_inputs(linears: dict[str, nn.Module], receive: OnInput) -> Iterator[None]:
+    """Inside the context, report the input of each linear map."""
+
+    def hook(name: str) -> Callable[..., None]:
+        def before(module: nn.Module, args: tuple[Any, ...]) -> None:
+            receive(name, args[0].detach())
+
+        return before
+
+    handles = [linear.register_forward_pre_hook(hook(name)) for name, linear in linears.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def input_energy(walk: BlockWalk, index: int) -> dict[str, Tensor]:
+    """For each linear map of a block: sum over tokens of x_j^2, divided by the number of windows; float64."""
+    sums: dict[str, Tensor] = {}
+
+    def add(name: str, x: Tensor) -> None:
+        squares = torch.linalg.vector_norm(x.flatten(0, -2), dim=0, dtype=torch.float64).square()
+        sums[name] = sums[name] + squares if name in sums else squares
+
+    walk.watch(index, add)
+    return {name: total / walk.windows for name, total in sums.items()}

@@ -1,0 +1,189 @@
+"""Round to nearest on a uniform grid, one step a row (or a group of a row), stored dequantised.
+
+A row with largest magnitude m gets the grid ``{-q..q} * step`` with ``q = 2^(bits-1) - 1`` and
+``step >= m / q``. The step is rounded up to so few significant bits that every grid point is exactly
+representable in the dtype of the weights: the stored matrix *is* codes times step, and
+``|w - q(w)| <= step / 2`` inside the range holds exactly, not up to rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from peelverify.compress.copies import Compressed, copy_view, linear_maps, weight_rows, write_rows
+from peelverify.compress.record import compression_record
+from peelverify.errors import DomainError, NonFiniteError, ShapeError
+from peelverify.models.view import ModelView
+from peelverify.registry import measured
+
+__all__ = ["Quantized", "quantize_model", "round_to_nearest"]
+
+_SIGNIFICAND = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """A matrix on a grid.
+
+    Attributes:
+        weight: (outputs, inputs) grid points, in the dtype of the matrix; equals ``codes * step`` exactly.
+        codes: (outputs, inputs) int16 grid indices in [-q, q].
+        step: (outputs, groups) float64 distance of neighbouring grid points; 0 for an all-zero group.
+        bits: bits a code.
+        group: inputs a group; one group a row if it is the number of inputs.
+        clipped: number of weights outside the range, whose error may exceed half a step; 0 without clipping.
+    """
+
+    weight: Tensor
+    codes: Tensor
+    step: Tensor
+    bits: int
+    group: int
+    clipped: int
+
+    @property
+    def range_end(self) -> Tensor:
+        """(outputs, groups) float64 largest grid point: weights beyond it are clipped."""
+        return self.step * _top(self.bits)
+
+    def expanded_step(self) -> Tensor:
+        """(outputs, inputs) step of each weight."""
+        return self.step.repeat_interleave(self.group, dim=1)
+
+
+def _top(bits: int) -> int:
+    return 2 ** (bits - 1) - 1
+
+
+def check_grid(bits: int, inputs: int, group: int | None, *, function: str) -> int:
+    """Inputs a group, after checking bits and group.
+
+    Raises:
+        DomainError: bits outside 2..8.
+        ShapeError: a group size that does not divide the inputs.
+    """
+    if not 2 <= bits <= 8 or bits != int(bits):
+        raise DomainError(f"{function} needs a whole number of bits from 2 to 8, got {bits}; 4 is usual")
+    if group is None:
+        return inputs
+    if group < 1 or inputs % group:
+        raise ShapeError(
+            f"{function} needs groups that divide the {inputs} inputs of a matrix, got {group}; "
+            "choose a divisor or one group a row",
+            inputs=inputs, group=group,
+        )
+    return group
+
+
+@measured("bound: PeelVerify theorems on round to nearest; this computes the matrix they speak of")
+@torch.no_grad()
+def round_to_nearest(weight: Tensor, bits: int, *, group: int | None = None, clip: float = 1.0) -> Quantized:
+    """Put a matrix on a symmetric uniform grid.
+
+    Args:
+        weight: (outputs, inputs), float64, float32, float16 or bfloat16, finite.
+        bits: 2 to 8.
+        group: inputs that share a step; it must divide the inputs. None: one step a row.
+        clip: range as a fraction of the largest magnitude, in (0, 1]; below 1 large weights are clipped.
+
+    Returns:
+        The grid points and what describes them.
+
+    Raises:
+        DomainError: bits or clip out of range, or weights near overflow of their dtype.
+        ShapeError: not a matrix, or a group that does not divide the inputs.
+        NonFiniteError: NaN or infinity.
+
+    Guarantee:
+        ``|w - weight| <= step / 2`` exactly for every w in ``[-range_end, range_end]``; the same matrix is
+        returned for its own result (idempotent, without clipping).
+
+    Not for:
+        Weights stored in 8-bit codes with a bfloat16 result: exact grid points leave a one-bit step there.
+    """
+    if weight.ndim != 2 or weight.numel() == 0:
+        raise ShapeError(f"round_to_nearest needs a matrix, got shape {tuple(weight.shape)}; reshape it")
+    if weight.dtype not in _SIGNIFICAND:
+        raise DomainError(f"round_to_nearest needs floating-point weights, got {weight.dtype}; convert them")
+    if not 0 < clip <= 1:
+        raise DomainError(f"round_to_nearest needs 0 < clip <= 1, got {clip}; 1 clips nothing")
+    rows, inputs = weight.shape
+    group = check_grid(bits, inputs, group, function="round_to_nearest")
+    grid = weight.double().reshape(rows, inputs // group, group)
+    if not torch.isfinite(grid).all():
+        raise NonFiniteError("round_to_nearest needs finite weights, got NaN or infinity; check the matrix")
+    largest = grid.abs().amax(dim=2)
+    if float(largest.max()) > torch.finfo(weight.dtype).max / 4:
+        raise DomainError(
+            f"round_to_nearest needs weights well below overflow of {weight.dtype}, "
+            f"got {float(largest.max()):.3g}; scale the matrix or widen the dtype"
+        )
+    top = _top(bits)
+    step = _exact_step(largest * clip / top, weight.dtype, bits)
+    codes = nearest_codes(grid, step[:, :, None], top)
+    values = (codes * step[:, :, None]).reshape(rows, inputs)
+    return Quantized(
+        weight=values.to(weight.dtype),
+        codes=codes.reshape(rows, inputs).to(torch.int16),
+        step=step,
+        bits=bits,
+        group=group,
+        clipped=int((grid.abs() > top * step[:, :, None]).sum()),
+    )
+
+
+def nearest_codes(values: Tensor, step: Tensor, top: int) -> Tensor:
+    """Codes of the nearest grid points (ties to even), clamped to [-top, top]; float64 in, float64 out.
+
+    The quotient may be rounded across a tie, but the remainder is exact: one correction makes the code exact.
+    """
+    safe = torch.where(step > 0, step, 1.0)
+    codes = torch.round(values / safe)
+    remainder = values - codes * safe
+    codes = torch.where(remainder.abs() > safe / 2, codes + remainder.sign(), codes)
+    return codes.clamp(-top, top)
+
+
+def _exact_step(step: Tensor, dtype: torch.dtype, bits: int) -> Tensor:
+    """Round steps up so that every code times step is exactly a number of ``dtype``."""
+    keep = _SIGNIFICAND[dtype] - max(bits - 1, 1)
+    _, exponent = torch.frexp(step)
+    smallest = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+    unit = torch.ldexp(torch.ones_like(step), exponent - keep).clamp(min=smallest)
+    return torch.ceil(step / unit) * unit
+
+
+@measured("an approximation; peelverify.certify bounds its effect on given text")
+def quantize_model(
+    model: ModelView | nn.Module, bits: int = 4, *, group: int | None = None, clip: float = 1.0
+) -> Compressed:
+    """Round every linear map inside the blocks to nearest; embedding, norms, biases and head stay.
+
+    Args:
+        model: a decoder; it is copied.
+        bits: 2 to 8.
+        group: inputs that share a step; None: one step a row of outputs.
+        clip: see `round_to_nearest`.
+
+    Returns:
+        The model with dequantised weights, the record, and a `Quantized` for each matrix.
+
+    Raises:
+        DomainError, ShapeError: see `round_to_nearest`; raised before any matrix is touched.
+    """
+    view = copy_view(model)
+    maps = linear_maps(view)
+    for linear in maps.values():
+        check_grid(bits, weight_rows(linear).shape[1], group, function="quantize_model")
+    matrices = {}
+    for name, linear in maps.items():
+        matrices[name] = round_to_nearest(weight_rows(linear), bits, group=group, clip=clip)
+        write_rows(linear, matrices[name].weight)
+    record = compression_record(
+        "rtn", depth=view.depth, bits=bits, group=group, clip_fraction=clip,
+        clipped_weights=sum(m.clipped for m in matrices.values()),
+    )
+    return Compressed(view, record, matrices)

@@ -1,0 +1,365 @@
+"""Rank blocks for removal by published criteria, each from one pass over the same windows where it can be.
+
+``h_l`` enters block l, ``h_{l+1} = h_l + f_l(h_l)`` leaves it. Low score: remove first. Only rho and greedy
+look at what happens after the block; the other scores are local to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from peelverify.errors import DomainError, InputError
+from peelverify.evaluate.stream import as_view, batches, block_outputs, check_windows, ids_digest
+from peelverify.models.view import ModelView, Trace
+from peelverify.registry import measured
+from peelverify.rho.measure import measure_rho
+
+__all__ = ["CRITERIA", "Ranking", "agreement", "mergekit_slices", "rank_layers"]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Blocks in the order in which a criterion would remove them. Scores are measured.
+
+    Attributes:
+        criterion: name of the criterion.
+        scores: one a block; low means remove first. Infinite: the criterion never removes it.
+        order: all block indices, first to remove first; equal scores by index.
+        block_evaluations: blocks run forward, a backward pass counted as two, in units of one pass of one
+            block over all windows.
+        ids_sha256: digest of the token ids; empty if none were needed.
+    """
+
+    criterion: str
+    scores: tuple[float, ...]
+    order: tuple[int, ...]
+    block_evaluations: float
+    ids_sha256: str = ""
+
+    def first(self, count: int) -> list[int]:
+        """The ``count`` blocks to remove first, ascending.
+
+        Raises:
+            DomainError: unless 1 <= count < number of blocks.
+        """
+        if not 1 <= count < len(self.order):
+            raise DomainError(
+                f"first needs a count from 1 to {len(self.order) - 1}, got {count}; at least one block stays"
+            )
+        return sorted(self.order[:count])
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data; an infinite score is None."""
+        return {
+            "criterion": self.criterion,
+            "scores": [s if math.isfinite(s) else None for s in self.scores],
+            "order": list(self.order),
+            "block_evaluations": self.block_evaluations,
+        }
+
+
+@dataclass(frozen=True)
+class _Task:
+    view: ModelView
+    ids: Tensor
+    seed: int
+    weight: float
+    count: int | None
+    on_step: Callable[[int, int], None] | None
+
+    def step(self, done: int, total: int) -> None:
+        if self.on_step is not None:
+            self.on_step(done, total)
+
+
+class _Scores(NamedTuple):
+    scores: np.ndarray
+    cost: float
+    order: list[int] | None = None  # None: ascending scores
+
+
+def _traces(task: _Task) -> Any:
+    done = 0
+    for batch in batches(task.ids, 2048):
+        yield task.view.trace(batch)
+        done += len(batch)
+        task.step(done, len(task.ids))
+
+
+def _mean_over_tokens(task: _Task, score: Callable[[Tensor, Tensor], Tensor]) -> _Scores:
+    """Average a token-wise score of (h_l, h_{l+1}) over all tokens that it returns."""
+    sums, count = np.zeros(task.view.depth), 0
+    for trace in _traces(task):
+        for t in range(task.view.depth):
+            values = score(trace.states[t].double(), trace.states[t + 1].double())
+            sums[t] += float(values.sum())
+        count += values.numel()
+    return _Scores(sums / count, task.view.depth)
+
+
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
+
+
+def _block_influence(task: _Task) -> _Scores:
+    return _mean_over_tokens(task, lambda a, b: 1 - _cosine(a, b))
+
+
+def _angular(task: _Task) -> _Scores:
+    def last_token(a: Tensor, b: Tensor) -> Tensor:
+        return torch.arccos(_cosine(a[:, -1], b[:, -1]).clamp(-1, 1)) / math.pi
+
+    return _mean_over_tokens(task, last_token)
+
+
+def _residual_change(task: _Task) -> _Scores:
+    return _mean_over_tokens(task, lambda a, b: (b - a).norm(dim=-1) / a.norm(dim=-1))
+
+
+def _rho_medians(task: _Task) -> np.ndarray:
+    profile = measure_rho(task.view, task.ids, seed=task.seed, on_pass=task.on_step)
+    return np.median(profile.rho_into, axis=0)
+
+
+def _rho(task: _Task) -> _Scores:
+    return _Scores(np.abs(_rho_medians(task) - 1), 9 * task.view.depth)
+
+
+def _rho_out(task: _Task) -> _Scores:
+    out = np.abs(_rho_medians(task)[1:] - 1)
+    return _Scores(np.append(out, out[-1:] if len(out) else [0.0]), 9 * task.view.depth)
+
+
+def _blend(task: _Task) -> _Scores:
+    influence, rho = _block_influence(task), _rho(task)
+    mixed = (1 - task.weight) * _unit(influence.scores) + task.weight * _unit(rho.scores)
+    return _Scores(mixed, influence.cost + rho.cost)
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    """Stretch to [0, 1]; all zeros if the values are equal."""
+    spread = x.max() - x.min()
+    return (x - x.min()) / spread if spread > 0 else np.zeros_like(x)
+
+
+def _last(task: _Task) -> _Scores:
+    depth = task.view.depth
+    return _Scores(np.arange(depth - 1, -1, -1, dtype=np.float64), 0)
+
+
+def _random(task: _Task) -> _Scores:
+    return _Scores(np.random.default_rng(task.seed).permutation(task.view.depth).astype(np.float64), 0)
+
+
+def _loss(view: ModelView, trace: Trace, state: Tensor) -> Tensor:
+    """Summed next-token loss of a batch, nats, from its last residual-stream state."""
+    logits = view.head(state)[:, :-1].flatten(0, 1).float()
+    return functional.cross_entropy(logits, trace.input_ids[:, 1:].flatten(), reduction="sum")
+
+
+@torch.no_grad()
+def _greedy(task: _Task) -> _Scores:
+    """Remove, again and again, the block whose loss costs least.
+
+    A candidate shares the states before it with the model at hand, and the winner's states become those of
+    the next round, so a round over n blocks costs n (n - 1) / 2 block evaluations instead of n (n - 1).
+    """
+    view, alive, removed = task.view, list(range(task.view.depth)), []
+    scored = task.ids.shape[0] * (task.ids.shape[1] - 1)
+    scores, cost, done = np.full(view.depth, np.inf), view.depth, 0
+    rounds = min(task.count or view.depth, view.depth - 1)
+    total = sum(view.depth - r for r in range(rounds))
+    traces = [view.trace(batch) for batch in batches(task.ids, 2048)]
+    entering = [trace.states[:-1] for trace in traces]  # per batch: the state entering each block still there
+    for trace in traces:
+        trace.states, trace.logits = [], trace.logits[:0]
+    for _ in range(rounds):
+        losses, winner = np.zeros(len(alive)), []
+        for place in range(len(alive)):
+            paths = []
+            for trace, states in zip(traces, entering, strict=True):
+                path = [*states[: place + 1]]
+                for block in alive[place + 1 :]:
+                    path.append(trace.block(block, path[-1]))
+                losses[place] += float(_loss(view, trace, path[-1]))
+                paths.append(path[:-1])
+            if losses[place] == losses[: place + 1].min() and place == losses[: place + 1].argmin():
+                winner = paths
+            cost += len(alive) - place - 1
+            done += 1
+            task.step(done, total)
+        place = int(losses.argmin())
+        for block, loss in zip(alive, losses, strict=True):
+            scores[block] = loss / scored
+        removed.append(alive.pop(place))
+        entering = winner
+    rest = sorted(alive, key=lambda block: scores[block])
+    if len(rest) == 1:
+        scores[rest[0]] = np.inf
+    return _Scores(scores, cost, [*removed, *rest])
+
+
+def _taylor(task: _Task) -> _Scores:
+    """Sum over the weights of a block of |w dloss/dw|, biases left out."""
+    view, depth = task.view, task.view.depth
+    names = [[p for n, p in view.blocks[t].named_parameters() if n.endswith("weight")] for t in range(depth)]
+    weights = [p for block in names for p in block]
+    totals = [torch.zeros_like(p) for p in weights]
+    scored = task.ids.shape[0] * (task.ids.shape[1] - 1)
+    done = 0
+    required = [(p, p.requires_grad) for p in weights]
+    try:
+        for p in weights:
+            p.requires_grad_(True)
+        for batch in batches(task.ids, 1024):
+            with torch.enable_grad():
+                logits = view.model(input_ids=batch, use_cache=False).logits[:, :-1].flatten(0, 1).float()
+                loss = functional.cross_entropy(logits, batch[:, 1:].flatten(), reduction="sum")
+                gradients = torch.autograd.grad(loss, weights)
+            for g, gradient in zip(totals, gradients, strict=True):
+                g.add_(gradient)
+            done += len(batch)
+            task.step(done, len(task.ids))
+    finally:
+        for p, was in required:
+            p.requires_grad_(was)
+    products = iter(
+        float((g.double() * p.detach().double()).abs().sum()) / scored
+        for g, p in zip(totals, weights, strict=True)
+    )
+    return _Scores(np.array([sum(next(products) for _ in block) for block in names]), 3 * depth)
+
+
+def _skip_score(task: _Task) -> _Scores:
+    """First-order change of the loss when a block is skipped: <dloss/dh_{l+1}, -f_l(h_l)>."""
+    view, depth = task.view, task.view.depth
+    scored = task.ids.shape[0] * (task.ids.shape[1] - 1)
+    sums, done = np.zeros(depth), 0
+    for batch in batches(task.ids, 1024):
+        states: list[Tensor] = []
+
+        def enter(module: nn.Module, args: Any, kwargs: Any, states: list[Tensor] = states) -> Any:
+            first = args[0] if args else kwargs["hidden_states"]
+            if not first.requires_grad:
+                first = first.detach().requires_grad_(True)
+            states.append(first)
+            return ((first, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": first})
+
+        handle = view.blocks[0].register_forward_pre_hook(enter, with_kwargs=True)
+        try:
+            with torch.enable_grad(), block_outputs(view, lambda index, state, s=states: s.append(state)):
+                logits = view.model(input_ids=batch, use_cache=False).logits[:, :-1].flatten(0, 1).float()
+                loss = functional.cross_entropy(logits, batch[:, 1:].flatten(), reduction="sum")
+                gradients = torch.autograd.grad(loss, states[1:])
+        finally:
+            handle.remove()
+        for t in range(depth):
+            change = states[t].detach().double() - states[t + 1].detach().double()
+            sums[t] += float((gradients[t].double() * change).sum())
+        done += len(batch)
+        task.step(done, len(task.ids))
+    return _Scores(sums / scored, 3 * depth)
+
+
+CRITERIA: dict[str, tuple[Callable[[_Task], _Scores], str]] = {
+    "rho": (_rho, "|rho into the block - 1|: the error energy passes through unchanged"),
+    "rho_out": (_rho_out, "|rho out of the block - 1|, last value repeated: the other reading of the index"),
+    "block_influence": (_block_influence, "1 - mean cosine of input and output [Men2024]"),
+    "blend": (_blend, "(1 - w) unit(block influence) + w unit(|rho - 1|), w = 1/2"),
+    "angular": (_angular, "angle of input and output at the last token, over pi [Gromov2024]"),
+    "residual_change": (_residual_change, "mean |f(h)| / |h|"),
+    "last": (_last, "the deepest block first"),
+    "greedy": (_greedy, "least loss after removal, one block after another [Song2024]"),
+    "taylor": (_taylor, "sum of |w dloss/dw| over the weights of the block [Kim2024]"),
+    "skip_score": (_skip_score, "first-order change of the loss: <dloss/dh', -f(h)>"),
+    "random": (_random, "a random permutation"),
+}
+"""Criterion -> (score function, one line on it)."""
+
+
+@measured("heuristics; none of them has a theorem about the model that is left")
+def rank_layers(
+    model: ModelView | nn.Module,
+    input_ids: Tensor | None = None,
+    criterion: str = "rho",
+    *,
+    weight: float = 0.5,
+    seed: int = 0,
+    count: int | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Ranking:
+    """Order the blocks of a decoder for removal.
+
+    Args:
+        model: a decoder; it is not changed.
+        input_ids: token ids (windows, length); "last" and "random" need none.
+        criterion: a key of `CRITERIA`.
+        weight: share of rho in "blend", in [0, 1].
+        seed: seed of "random" and of the noise of "rho".
+        count: "greedy" stops after this many removals and orders the rest by their last losses.
+        on_step: called with (steps done, in all).
+
+    Returns:
+        Scores and order. For "greedy" a score is the loss, nats a token, when the block was last tried on
+        top of the removals before it; a block that is left alone at the end has an infinite score.
+
+    Raises:
+        InputError: unknown criterion, ids missing or not fit for the model.
+        DomainError: weight outside [0, 1].
+
+    Not for:
+        A promise about the smaller model: certify it, or compare losses on disjoint text.
+    """
+    view = as_view(model)
+    if criterion not in CRITERIA:
+        raise InputError(
+            f"rank_layers needs a criterion among {', '.join(CRITERIA)}, got {criterion!r}; name one of them"
+        )
+    if not 0 <= weight <= 1:
+        raise DomainError(f"rank_layers needs 0 <= weight <= 1, got {weight}; 0 is block influence, 1 is rho")
+    if criterion in ("last", "random"):
+        ids, digest = torch.zeros(0, 0), ""
+    else:
+        if input_ids is None:
+            raise InputError(f"rank_layers needs input_ids for {criterion!r}, got none; give token windows")
+        ids = check_windows(view, input_ids, function="rank_layers", least=2)
+        digest = ids_digest(ids)
+    if count is not None and not 1 <= count < view.depth:
+        raise DomainError(f"rank_layers needs 1 <= count < {view.depth}, got {count}; one block has to stay")
+    result = CRITERIA[criterion][0](_Task(view, ids, seed, weight, count, on_step))
+    order = result.order if result.order is not None else np.argsort(result.scores, kind="stable").tolist()
+    return Ranking(criterion, tuple(result.scores.tolist()), tuple(order), float(result.cost), digest)
+
+
+def mergekit_slices(kept: list[int], name: str) -> str:
+    """A mergekit configuration that keeps the given blocks: consecutive ones become one slice.
+
+    Args:
+        kept: block indices, ascending.
+        name: path or hub id of the model.
+    """
+    lines = ["slices:"]
+    start = kept[0]
+    for here, following in zip(kept, [*kept[1:], None], strict=True):
+        if following != here + 1:
+            lines += ["  - sources:", f"      - model: {name}", f"        layer_range: [{start}, {here + 1}]"]
+            start = following if following is not None else start
+    return "\n".join([*lines, "merge_method: passthrough", "dtype: float32", ""])
+
+
+def agreement(rankings: list[Ranking]) -> list[list[float | None]]:
+    """Kendall's tau between the removal orders of every two rankings; None for models of one block."""
+    from scipy.stats import kendalltau
+
+    places = [np.argsort(r.order) for r in rankings]
+    if any(len(p) < 2 for p in places):
+        return [[None] * len(places) for _ in places]
+    return [[float(kendalltau(a, b).statistic) for b in places] for a in places]

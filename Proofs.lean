@@ -6,4 +6,5 @@ public import Proofs.Sum
 public import Proofs.Vector
 public import Proofs.Logits
 public import Proofs.Matrix
+public import Proofs.Peeling
 public import Proofs.Propagation

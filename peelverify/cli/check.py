@@ -1,0 +1,284 @@
+"""``peelverify check``: everything that can be said of one model, in one command and one report."""
+
+from __future__ import annotations
+
+import contextlib
+import json as json_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from peelverify.cli import console
+from peelverify.errors import ArtifactError, InputError
+from peelverify.verdict import Verdict, exit_code, worst
+
+__all__ = ["register", "run_check"]
+
+
+def check_command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model directory (safetensors) or hub id.")],
+    text: Annotated[
+        Path | None, typer.Option(help="UTF-8 text. [default: English text that ships with Python]")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="New folder for everything that is written.")] = Path("check"),
+    checkpoints: Annotated[
+        list[Path] | None,
+        typer.Option("--checkpoint", help="Earlier checkpoint of the model, oldest first; may be repeated."),
+    ] = None,
+    bits: Annotated[int, typer.Option(help="Bits of the quantised copy, 2 to 8.")] = 4,
+    tokens: Annotated[int, typer.Option(help="Tokens to certify on.")] = 4096,
+    window: Annotated[int, typer.Option(help="Tokens a window.")] = 128,
+    draws: Annotated[int, typer.Option(help="Noise draws of rho.", min=2)] = 8,
+    lean: Annotated[bool, typer.Option(help="Let the Lean kernel check the certificates.")] = True,
+    seed: Annotated[int, typer.Option(help="Seed of all draws.", min=0)] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> int:
+    """Peel, measure, compress two ways, certify and verify a model; write a report.
+
+    Exit status: 0 every claim holds, 1 a claim is violated, 2 bad input, 3 something is open.
+
+    Example: peelverify check ./model --text heldout.txt --out model-check
+    """
+    result = run_check(
+        model, text=text, out=out, checkpoints=[str(c) for c in checkpoints or []], bits=bits, tokens=tokens,
+        window=window, draws=draws, lean=lean, seed=seed,
+    )
+    if json:
+        console.emit_json(result)
+    else:
+        print_summary(result)
+    return exit_code(Verdict[result["verdict"]])
+
+
+def _stages(with_delete: bool, lean: bool) -> list[str]:
+    names = ["peel", "rho", "compress: quantise"]
+    if with_delete:
+        names.append("compress: delete a block")
+    for label in ["quantised"] + (["shortened"] if with_delete else []):
+        names += [f"certify {label}", f"verify {label}"]
+    return (["prove"] if lean else []) + [*names, "report"]
+
+
+class _Steps:
+    """A bar over all stages and one for the stage that runs."""
+
+    def __init__(self, bar: Any, names: list[str]) -> None:
+        self.bar = bar
+        self.all = bar.add_task("check", total=len(names))
+        self.inner: int | None = None
+
+    @contextlib.contextmanager
+    def stage(self, name: str):
+        """Show one stage; yields a callback (done, total, what)."""
+        self.bar.update(self.all, description=f"check: {name}")
+        task = self.bar.add_task(f"  {name}", total=None)
+
+        def report(done: int, total: int, what: str = "") -> None:
+            self.bar.update(
+                task, completed=done, total=total, description=f"  {name}" + (f": {what}" if what else "")
+            )
+
+        yield report
+        self.bar.remove_task(task)
+        self.bar.advance(self.all)
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    part = path.with_name(f".{path.name}.partial")
+    part.write_text(json_module.dumps(data, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def _open_output(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ArtifactError(f"{out} exists already; choose another folder or remove it first")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".write-test").touch()
+        (out / ".write-test").unlink()
+    except OSError as error:
+        raise ArtifactError(f"{out} cannot be written ({error.strerror}); choose another folder") from error
+
+
+def run_check(
+    model: str,
+    *,
+    text: Path | None,
+    out: Path,
+    checkpoints: list[str],
+    bits: int = 4,
+    tokens: int = 4096,
+    window: int = 128,
+    draws: int = 8,
+    lean: bool = True,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Run all stages on one model; results are written to ``out`` as they arrive.
+
+    Returns:
+        Plain data, schema ``peelverify.check/1``.
+    """
+    from peelverify.cli.inputs import text_windows
+    from peelverify.models.load import load_model, load_tokenizer, read_config, resolve_model
+
+    if not 2 <= bits <= 8:
+        raise InputError(f"--bits needs 2 to 8, got {bits}; 4 is usual")
+    directory = resolve_model(model)
+    for place in [*checkpoints, str(directory)]:
+        read_config(resolve_model(place))
+    held_out = text_windows(directory, text, tokens=tokens, window=window)
+    train = text_windows(directory, text, tokens=tokens, window=window, part="train")
+    _open_output(out)
+    console.say(f"check: {directory}, {held_out.numel()} tokens to certify on, results in {out}")
+    view, tokenizer = load_model(directory), load_tokenizer(directory)
+    with_delete = view.depth > 1
+    with console.progress() as bar:
+        steps = _Steps(bar, _stages(with_delete, lean))
+        if lean:
+            with steps.stage("prove"):
+                from peelverify.lean.build import build_project
+
+                build_project()
+        with steps.stage("peel") as report:
+            peel = _peel(checkpoints, directory, view, train, held_out, seed, out, report)
+        with steps.stage("rho") as report:
+            rho = _rho(view, held_out, draws, seed, out, report)
+        pairs = _compress(directory, view, tokenizer, train, bits, with_delete, seed, out, steps)
+        for pair in pairs:
+            _certify(pair, directory, held_out, lean, out, steps)
+        with steps.stage("report"):
+            page = _report(directory, view, out, peel, rho, pairs)
+    verdicts = [pair["verification"].verdict for pair in pairs]
+    result = _result(directory, peel, rho, pairs, page, worst(verdicts))
+    _write(out / "check.json", result)
+    return result
+
+
+def _rho(view: Any, ids: Any, draws: int, seed: int, out: Path, report: Any) -> dict[str, Any]:
+    import warnings
+
+    from peelverify.rho.measure import PrecisionWarning, measure_rho
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)
+        profile = measure_rho(view, ids[:16], draws=draws, seed=seed, on_pass=lambda d, n: report(d, n, "passes"))
+    data = profile.to_json()
+    _write(out / "rho.json", data)
+    return data
+
+
+def _compress(
+    directory: Path, view: Any, tokenizer: Any, train: Any, bits: int, with_delete: bool, seed: int, out: Path,
+    steps: _Steps,
+) -> list[dict[str, Any]]:
+    """Make the compressed copies; each becomes an ordinary model directory with a record."""
+    from peelverify.compress import (
+        compression_record,
+        delete_layers,
+        quantize_model,
+        rank_layers,
+        save_compressed,
+        weight_digests,
+    )
+
+    digests = weight_digests(directory)
+    pairs: list[dict[str, Any]] = []
+    with steps.stage("compress: quantise"):
+        done = quantize_model(view, bits)
+        record = done.record | {"original": digests}
+        target = save_compressed(done.view, out / "models" / f"{directory.name}-rtn{bits}", record, tokenizer)
+        pairs.append({"label": "quantised", "what": f"{bits}-bit round to nearest, one step a row",
+                      "directory": target, "record": record})
+    if with_delete:
+        with steps.stage("compress: delete a block") as report:
+            ranking = rank_layers(
+                view, train[:16], "skip_score", seed=seed, on_step=lambda d, n: report(d, n, "ranking")
+            )
+            _write(out / "ranking.json", ranking.to_json())
+            (gone,) = ranking.first(1)
+            kept = [t for t in range(view.depth) if t != gone]
+            record = compression_record(
+                "delete", depth=view.depth, kept=kept, original=digests, criterion="skip_score", seed=seed
+            )
+            target = save_compressed(
+                delete_layers(view, [gone]), out / "models" / f"{directory.name}-without-{gone}", record, tokenizer
+            )
+            pairs.append({"label": "shortened", "what": f"block {gone} deleted", "directory": target,
+                          "record": record, "ranking": ranking.to_json()})
+    return pairs
+
+
+def _certify(pair: dict[str, Any], directory: Path, ids: Any, lean: bool, out: Path, steps: _Steps) -> None:
+    """Certify one pair and verify the file that was written, at every level."""
+    from peelverify.certify import certify, verify
+
+    with steps.stage(f"certify {pair['label']}") as report:
+        certificate = certify(directory, pair["directory"], ids, lean=False, on_progress=report)
+        pair["path"] = certificate.save(out / f"{pair['directory'].name}.cert.json")
+        pair["certificate"] = certificate
+    with steps.stage(f"verify {pair['label']}") as report:
+        pair["verification"] = verify(
+            pair["path"], original=directory, compressed=pair["directory"], lean=lean, on_progress=report
+        )
+
+
+def _result(
+    directory: Path, peel: dict, rho: dict, pairs: list[dict[str, Any]], page: Path, verdict: Verdict
+) -> dict[str, Any]:
+    from peelverify.cli.certify import summary
+
+    return {
+        "schema": "peelverify.check/1",
+        "model": str(directory),
+        "verdict": verdict.name,
+        "peel": peel,
+        "rho_median": rho["rho_median"],
+        "amplification": rho["amplification"],
+        "pairs": [
+            {
+                "label": pair["label"], "what": pair["what"], "directory": str(pair["directory"]),
+                "verdict": pair["verification"].verdict.name, "summary": pair["verification"].summary,
+                "levels_reached": list(pair["verification"].reached),
+                "loss_original_measured": float(pair["certificate"].document["measured"]["loss_original"]),
+                "loss_compressed_measured": float(pair["certificate"].document["measured"]["loss_compressed"]),
+                **{k: v for k, v in summary(pair["certificate"], pair["path"]).items() if k != "schema"},
+            }
+            for pair in pairs
+        ],
+        "theorems": [t["name"] for t in pairs[0]["certificate"].document["theorems"]],
+        "report": str(page),
+    }
+
+
+def print_summary(result: dict[str, Any]) -> None:
+    """Print what matters of a check to stdout."""
+    console.result()
+    _print_peel(result["peel"])
+    rho = ", ".join(f"{x:.3f}" for x in result["rho_median"])
+    console.result(f"measured   rho into blocks 1.. (medians): {rho}")
+    for pair in result["pairs"]:
+        console.result()
+        console.result(f"{pair['label']}: {pair['what']}   {pair['directory']}")
+        change = pair["loss_compressed_measured"] - pair["loss_original_measured"]
+        console.result(
+            f"certified  mean change of loss <= {pair['loss_change_mean_upper_nats_per_token']} nats a token "
+            f"(measured {change:+.6f}); largest <= {pair['loss_change_max_upper_nats']}"
+        )
+        console.result(
+            f"certified  top token unchanged at {pair['same_top_positions']} of {pair['positions']} positions "
+            f"({pair['same_top_positions'] / pair['positions']:.2%})"
+        )
+        direct, chain = float(pair["logit_error_frobenius_upper"]), float(pair["chain_upper"])
+        ratio = f", {chain / direct:.2f} times the direct bound" if direct else ""
+        console.result(f"certified  logit error e_T <= {direct:.6g} direct, <= {chain:.6g} by the chain{ratio}")
+        console.result(f"verified   {', '.join(pair['levels_reached'])}: {pair['summary']}")
+        console.result(f"           {pair['path']}")
+    console.result()
+    console.result("proved     " + ", ".join(name.removeprefix("PeelVerify.") for name in result["theorems"]))
+    console.result(f"report     {result['report']}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("check")(check_command)

@@ -118,9 +118,7 @@ def build(
     tree = load_tree(proofs_root(root))
     toolchain = toolchain or find_toolchain(tree.root, road=road, on_progress=on_progress, say=say)
     if tree.problems:
-        return BuildResult(
-            False, tree.problems, (), None, "", toolchain, 0, time.perf_counter() - begin
-        )
+        return BuildResult(False, tree.problems, (), None, "", toolchain, 0, time.perf_counter() - begin)
     if toolchain.road == "native":
         from peelverify.lean.native import build_native
 
@@ -227,6 +225,8 @@ def _build_modules(
         name: ModuleBuild(name, "cached", 0.0) for name in order if (_object_folder(keys[name]) / "DONE").exists()
     }
     if len(done) == len(order) and (folder / "DONE").exists():
+        for used in (folder, *(_object_folder(keys[name]) for name in order)):
+            os.utime(used)
         return BuildResult(True, (), tuple(done[name] for name in order), folder, key, toolchain, 0, 0.0)
     messages: dict[str, tuple[Message, ...]] = {}
     processes = 0

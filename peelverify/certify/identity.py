@@ -22,8 +22,6 @@ from peelverify.models.view import ModelView
 
 __all__ = ["Subject", "as_ids", "describe_host", "describe_tokens", "file_sha256", "open_model", "recorded_kept"]
 
-_RECORD = "peelverify.json"
-
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, read in pieces."""
@@ -90,22 +88,22 @@ def open_model(model: Any, *, dtype: str = "float32", attention: str = "sdpa") -
 
 
 def recorded_kept(subject: Subject, depth: int) -> list[int] | None:
-    """Kept blocks that ``peelverify compress`` recorded beside a model; None if there is no record."""
-    if subject.directory is None:
-        record = getattr(subject.view, "kept", None)
-        return list(record) if record is not None else None
-    path = subject.directory / _RECORD
-    if not path.is_file():
+    """Kept blocks that ``peelverify compress`` recorded beside a model; None if there is no record.
+
+    Raises:
+        ArtifactError: if the record is damaged or speaks of a model of another depth.
+    """
+    from peelverify.compress.record import read_record
+
+    record = read_record(subject.directory) if subject.directory is not None else None
+    if record is None:
         return None
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8")).get("kept")
-    except (ValueError, AttributeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} is damaged; remove it and give --kept") from error
-    if kept is None:
-        return None
-    if not isinstance(kept, list) or not all(isinstance(k, int) and 0 <= k < depth for k in kept):
-        raise ArtifactError(f"{path} has a bad list of kept blocks; remove it and give --kept")
-    return kept
+    if record["original_blocks"] != depth:
+        raise ArtifactError(
+            f"{subject.directory} was made from a model of {record['original_blocks']} blocks, got an original of "
+            f"{depth}; give the model that it was made from"
+        )
+    return record["kept"]
 
 
 def as_ids(tokens: Any) -> Tensor:

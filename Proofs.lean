@@ -1,5 +1,6 @@
 module
 
+public import Proofs.Certificate
 public import Proofs.Compression
 public import Proofs.Field
 public import Proofs.Sum

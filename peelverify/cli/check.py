@@ -136,10 +136,8 @@ def run_check(
     with console.progress() as bar:
         steps = _Steps(bar, _stages(with_delete, lean))
         if lean:
-            with steps.stage("prove"):
-                from peelverify.lean.build import build_project
-
-                build_project()
+            with steps.stage("prove") as report:
+                _prove(report)
         with steps.stage("peel") as report:
             peel = _peel(checkpoints, directory, view, train, held_out, seed, out, report)
         with steps.stage("rho") as report:
@@ -148,11 +146,21 @@ def run_check(
         for pair in pairs:
             _certify(pair, directory, held_out, lean, out, steps)
         with steps.stage("report"):
-            page = _report(directory, view, out, peel, rho, pairs)
+            page = _report(directory, view, out, peel, rho, pairs, held_out.numel())
     verdicts = [pair["verification"].verdict for pair in pairs]
     result = _result(directory, peel, rho, pairs, page, worst(verdicts))
     _write(out / "check.json", result)
     return result
+
+
+def _prove(report: Any) -> None:
+    """Build the proofs, so that certificates can go through the kernel."""
+    from peelverify.errors import ToolchainError
+    from peelverify.lean.build import build
+
+    found = build(on_progress=report, say=console.say)
+    if not found.ok:
+        raise ToolchainError(f"the proofs do not build ({found.messages[0]}); run peelverify prove")
 
 
 def _rho(view: Any, ids: Any, draws: int, seed: int, out: Path, report: Any) -> dict[str, Any]:
@@ -221,6 +229,34 @@ def _certify(pair: dict[str, Any], directory: Path, ids: Any, lean: bool, out: P
         pair["verification"] = verify(
             pair["path"], original=directory, compressed=pair["directory"], lean=lean, on_progress=report
         )
+
+
+def _report(
+    directory: Path, view: Any, out: Path, peel: dict, rho: dict, pairs: list[dict[str, Any]], tokens: int
+) -> Path:
+    """Write the HTML report of everything found."""
+    from peelverify.lean.theorems import index
+    from peelverify.lean.toolchain import describe_toolchain
+    from peelverify.report.html import Pair, write_report
+
+    model = {
+        "name": directory.resolve().name, "family": view.config.model_type, "blocks": view.depth,
+        "width": view.width, "parameters": sum(p.numel() for p in view.model.parameters()), "tokens": tokens,
+    }
+    named = {t["name"] for pair in pairs for t in pair["certificate"].document["theorems"]}
+    return write_report(
+        out, model=model, peel=peel, rho=rho,
+        ranking=next((pair["ranking"] for pair in pairs if "ranking" in pair), None),
+        pairs=[
+            Pair(
+                certificate=pair["certificate"], verification=pair["verification"], record=pair["record"],
+                path=f"../{pair['path'].name}",
+            )
+            for pair in pairs
+        ],
+        theorems=[t for t in index() if t.name in named],
+        lean={"road": describe_toolchain()},
+    )
 
 
 def _result(

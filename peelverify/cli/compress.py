@@ -27,11 +27,15 @@ def _compress(
     bits: Annotated[int, typer.Option(help="rtn: bits a weight, 2 to 8.")] = 4,
     group: Annotated[int | None, typer.Option(help="rtn: inputs a group. [default: one group a row]")] = None,
     layers: Annotated[str | None, typer.Option(help="delete: block indices, e.g. 2,5.")] = None,
-    count: Annotated[int | None, typer.Option(help="delete: number of blocks, chosen by --criterion.")] = None,
+    count: Annotated[
+        int | None, typer.Option(help="delete: number of blocks, chosen by --criterion.")
+    ] = None,
     criterion: Annotated[str, typer.Option(help="delete with --count: see peelverify rank.")] = "rho",
     sparsity: Annotated[float, typer.Option(help="magnitude, wanda: fraction of weights set to zero.")] = 0.5,
     pattern: Annotated[str | None, typer.Option(help="magnitude, wanda: N:M instead, e.g. 2:4.")] = None,
-    text: Annotated[Path | None, typer.Option(help="Calibration text. [default: English text of Python]")] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="Calibration text. Default: English text that ships with Python.")
+    ] = None,
     tokens: Annotated[int, typer.Option(help="Calibration tokens.")] = 8192,
     window: Annotated[int, typer.Option(help="Tokens a window.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of noise and random order.")] = 0,

@@ -28,7 +28,9 @@ def _rank(
         ),
     ] = "rho,block_influence,residual_change,skip_score",
     count: Annotated[int, typer.Option(help="Blocks to remove in the slices that are printed.")] = 1,
-    text: Annotated[Path | None, typer.Option(help="Text file, UTF-8. [default: English text of Python]")] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="UTF-8 text. Default: English text that ships with Python.")
+    ] = None,
     tokens: Annotated[int, typer.Option(help="Tokens to use.")] = 2048,
     window: Annotated[int, typer.Option(help="Tokens a window.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of noise and random order.")] = 0,

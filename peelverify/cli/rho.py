@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 def _rho(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Model directory (safetensors) or hub id.")],
-    text: Annotated[Path | None, typer.Option(help="Text file, UTF-8. [default: English text of Python]")] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="UTF-8 text. Default: English text that ships with Python.")
+    ] = None,
     draws: Annotated[int, typer.Option(help="Noise draws.")] = 8,
     epsilon: Annotated[float, typer.Option(help="Noise relative to the RMS of the embeddings.")] = 0.01,
     tokens: Annotated[int, typer.Option(help="Tokens to use.")] = 2048,
@@ -40,7 +42,7 @@ def _rho(
     if draws < 1:
         raise DomainError(f"--draws needs at least 1, got {draws}; 8 is the default")
     if not 0 < epsilon < float("inf"):
-        raise DomainError(f"--epsilon needs a finite number above 0, got {epsilon}; 0.01 is the published one")
+        raise DomainError(f"--epsilon needs a finite number above 0, got {epsilon}; 0.01 is published")
     if seed < 0:
         raise DomainError(f"--seed needs a whole number from 0 on, got {seed}; it names a stream of noise")
     with contextlib.ExitStack() as stack:
@@ -86,7 +88,8 @@ def _rho(
             )
         )
     table(
-        f"rho of {model} (measured; {draws} draws, {profile.tokens} tokens, epsilon {epsilon:g}, {profile.dtype})",
+        f"rho of {model} (measured; {draws} draws, {profile.tokens} tokens, "
+        f"epsilon {epsilon:g}, {profile.dtype})",
         ("block", "V (|e|^2/|h|^2)", "rho into", "95 % interval", "absolute ratio", "amplification A"),
         rows,
     )

@@ -199,7 +199,7 @@ def sparsity_by_block(sparsity: float | Mapping[int, float], depth: int, *, func
     if isinstance(sparsity, Mapping):
         if set(sparsity) != set(range(depth)):
             raise DomainError(
-                f"{function} needs a sparsity for each block 0 to {depth - 1}, got {sorted(sparsity)}; name all"
+                f"{function} needs a sparsity for each block 0 to {depth - 1}, got {sorted(sparsity)}"
             )
         values = [float(sparsity[i]) for i in range(depth)]
     else:

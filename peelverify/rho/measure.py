@@ -14,12 +14,14 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from peelverify.bounds.propagation import telescope
 from peelverify.errors import DomainError, InputError, InvariantError, NonFiniteError, NumericalError
 from peelverify.evaluate.stream import (
     as_view,
@@ -175,22 +177,23 @@ class RhoProfile:
         return low, high
 
     def check_telescoping(self) -> None:
-        """Confirm that the product of all steps is the ratio of last to first energy, up to rounding.
+        """Confirm on exact fractions that first energy times all steps gives the last energy.
 
-        The identity itself is exact: `PeelVerify.telescope`. In floating point each of the L-1 ratios and
-        L-1 products is rounded once, so a larger difference than 2L units of rounding is a bug.
+        The identity is `PeelVerify.energy_eq_mul_prod`. A stored step is a quotient rounded once, so the
+        exact product of L-1 of them is within ``(1 + u)^(L-1) - 1`` of the exact ratio, u = 2^-53.
 
         Raises:
             InvariantError: if it fails.
         """
-        energy, rho = self.energy, self.rho
-        left, right = energy[:, 0] * rho.prod(axis=1), energy[:, -1]
-        allowed = 2 * self.depth * np.finfo(np.float64).eps
-        if not (np.abs(left - right) <= allowed * right).all():
-            raise InvariantError(
-                "rho needs V_first * product(rho) = V_last, got a difference beyond rounding; report this",
-                left=left, right=right,
-            )
+        slack = (1 + Fraction(1, 2**53)) ** (self.depth - 1) - 1
+        for draw, (energy, rho) in enumerate(zip(self.energy, self.rho, strict=True)):
+            last = Fraction(float(energy[-1]))
+            product = telescope(Fraction(float(energy[0])), [Fraction(float(r)) for r in rho])
+            if abs(product - last) > slack * last:
+                raise InvariantError(
+                    "rho needs V_first * product(rho) = V_last, got a difference beyond rounding; report this",
+                    draw=draw, product=product, last=last,
+                )
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, schema ``peelverify.rho/1``."""
@@ -246,7 +249,8 @@ def measure_rho(
     """Perturb the token embeddings and follow the error through the blocks.
 
     Gaussian noise of standard deviation ``epsilon * |E|_F / sqrt(numel(E))`` is added once to the output
-    ``E`` of the token-embedding module. One clean pass, then one pass a draw; energies are accumulated in float64.
+    ``E`` of the token-embedding module. One clean pass, then one pass a draw; energies are accumulated in
+    float64.
 
     Args:
         model: a decoder; float32 or wider, else see *Raises* and the profile's ``warnings``.
@@ -310,7 +314,7 @@ def measure_rho(
     energies = np.stack([np.concatenate(row, axis=1).T for row in relative])  # (D, W, L+1)
     errors = np.stack([np.concatenate(row, axis=1).mean(axis=1) for row in absolute])  # (D, L+1)
     if not np.isfinite(energies).all():
-        raise NonFiniteError("measure_rho needs finite states, none zero, got NaN or infinity; check the weights")
+        raise NonFiniteError("measure_rho needs finite states, got NaN, infinity or zero; check the weights")
     if not (energies.mean(axis=1) > 0).all():
         raise NumericalError(
             f"measure_rho needs a perturbation that survives rounding, got none at epsilon {epsilon} in "

@@ -1,0 +1,130 @@
+"""The commands rho, rank and compress: results, JSON, files, and what is refused before work."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from peelverify.cli import compress, rank, rho
+from peelverify.errors import ArtifactError, DomainError, InputError
+
+app = typer.Typer()
+for _command in (compress, rank, rho):
+    _command.register(app)
+FAST = ("--tokens", "128", "--window", "32")
+
+
+def run(*words: object) -> str:
+    """Standard output of a command, whose errors are raised."""
+    done = CliRunner().invoke(app, [str(w) for w in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    return done.stdout
+
+
+def test_rho_prints_a_table_and_writes_a_file(model_dirs, tmp_path):
+    """One line a block on stdout; the folder holds the same data as --json."""
+    text = run("rho", model_dirs["llama"], *FAST, "--draws", 2, "--out", tmp_path / "a")
+    assert "measured" in text and len(text.splitlines()) == 5
+    data = json.loads(run("rho", model_dirs["llama"], *FAST, "--draws", 2, "--json"))
+    assert data == json.loads((tmp_path / "a" / "rho.json").read_text())
+    assert data["schema"] == "peelverify.rho/1" and data["draws"] == 2 and data["tokens"] == 128
+
+
+def test_rank_prints_scores_agreement_and_slices(model_dirs):
+    """All criteria in one table, and slices to paste for each."""
+    names = "rho,block_influence,greedy"
+    text = run("rank", model_dirs["gpt2"], *FAST, "--criterion", names)
+    assert text.count("merge_method: passthrough") == 3 and "Kendall" in text
+    data = json.loads(run("rank", model_dirs["gpt2"], *FAST, "--criterion", names, "--count", 2, "--json"))
+    assert data["schema"] == "peelverify.rank/1"
+    assert [r["criterion"] for r in data["rankings"]] == names.split(",")
+    assert all(len(layers) == 2 for layers in data["remove"].values())
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        (("--method", "rtn", "--bits", 3), [0, 1, 2]),
+        (("--method", "magnitude", "--sparsity", 0.25), [0, 1, 2]),
+        (("--method", "wanda", "--pattern", "2:4", *FAST), [0, 1, 2]),
+        (("--method", "delete", "--layers", "1"), [0, 2]),
+        (("--method", "delete", "--count", 1, "--criterion", "last", *FAST), [0, 1]),
+    ],
+    ids=["rtn", "magnitude", "wanda 2:4", "delete layers", "delete by criterion"],
+)
+def test_compress_writes_a_model_and_its_record(model_dirs, tmp_path, options, kept):
+    """The folder loads, and its record names the method, the blocks left and the original's weights."""
+    from peelverify.compress import read_record, weight_digests
+    from peelverify.models import load_model, load_tokenizer
+
+    data = json.loads(run("compress", model_dirs["qwen2"], *options, "--out", tmp_path / "out", "--json"))
+    record = read_record(tmp_path / "out")
+    assert {k: data[k] for k in record} == record
+    assert record["schema"] == data["schema"] == "peelverify.compression/1"
+    assert record["kept"] == kept and record["method"] == options[1]
+    assert record["original"] == weight_digests(model_dirs["qwen2"])
+    assert load_model(tmp_path / "out").depth == len(kept)
+    load_tokenizer(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (("rho", "--draws", 0), DomainError, "--draws"),
+        (("rho", "--epsilon", 0), DomainError, "--epsilon"),
+        (("rho", "--epsilon", "nan"), DomainError, "--epsilon"),
+        (("rho", "--seed", -1), DomainError, "--seed"),
+        (("rho", "--tokens", 1), InputError, "--tokens"),
+        (("rho", "--text", "missing.txt"), ArtifactError, "missing.txt"),
+        (("rank", "--criterion", "best"), InputError, "--criterion"),
+        (("rank", "--count", 0), DomainError, "--count"),
+        (("rank", "--count", 3), DomainError, "--count"),
+        (("compress", "--method", "other"), InputError, "--method"),
+        (("compress", "--method", "rtn", "--bits", 1), DomainError, "--bits"),
+        (("compress", "--method", "magnitude", "--sparsity", 1), DomainError, "--sparsity"),
+        (("compress", "--method", "wanda", "--pattern", "4:2"), InputError, "--pattern"),
+        (("compress", "--method", "delete"), InputError, "--layers or --count"),
+        (("compress", "--method", "delete", "--layers", "1", "--count", 1), InputError, "--layers or --count"),
+        (("compress", "--method", "delete", "--layers", "x"), InputError, "--layers"),
+        (("compress", "--method", "delete", "--layers", "0,1,2"), DomainError, "a block that is left"),
+        (("compress", "--method", "delete", "--count", 3), DomainError, "--count"),
+        (("compress", "--method", "delete", "--count", 1, "--criterion", "x"), InputError, "--criterion"),
+    ],
+    ids=lambda x: " ".join(map(str, x)) if isinstance(x, tuple) else "",
+)
+def test_bad_calls_are_refused_before_the_model_is_loaded(
+    model_dirs, tmp_path, monkeypatch, words, error, message
+):
+    """Options that cannot work are refused with their names; nothing is loaded where that can be avoided."""
+    if words != ("rank", "--count", 3):
+        monkeypatch.setattr("peelverify.models.load.load_model", lambda *a, **k: pytest.fail("model was loaded"))
+    out = ("--out", tmp_path / "out") if words[0] == "compress" else ()
+    with pytest.raises(error, match=message):
+        run(words[0], model_dirs["llama"], *words[1:], *out)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [("rho",), ("compress", "--method", "rtn")], ids=["rho", "compress"])
+def test_output_folders_in_use_are_refused_before_work(model_dirs, tmp_path, monkeypatch, command):
+    """A folder with files stays as it is, and the model is not even read."""
+    monkeypatch.setattr("peelverify.models.load.load_model", lambda *a, **k: pytest.fail("model was loaded"))
+    (tmp_path / "mine").write_text("keep")
+    with pytest.raises(ArtifactError, match="exists already"):
+        run(command[0], model_dirs["llama"], *command[1:], "--out", tmp_path)
+    assert (tmp_path / "mine").read_text() == "keep"
+
+
+def test_short_texts_are_refused(model_dirs, tmp_path):
+    """A text shorter than one window says how much is needed."""
+    (tmp_path / "short.txt").write_text("too short")
+    with pytest.raises(InputError, match="text of at least"):
+        run("rho", model_dirs["llama"], "--text", tmp_path / "short.txt", *FAST)
+
+
+@pytest.mark.parametrize("command", ["rho", "rank", "compress"])
+def test_help_ends_with_an_example(command):
+    """Every command shows a line to copy."""
+    assert f"Example: peelverify {command}" in run(command, "--help").replace("\n ", "\n")

@@ -21,40 +21,44 @@ from peelverify.lean.tree import ROOT_MODULE, Tree, is_core, load_tree, proofs_r
 
 __all__ = ["AuditReport", "audit", "audit_source", "audit_tree"]
 
-COMMANDS = frozenset({
-    "abbrev", "attribute", "def", "end", "example", "include", "inductive", "instance", "namespace", "omit", "open",
-    "section", "set_option", "structure", "theorem", "universe", "variable",
-})
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+COMMANDS = _words("""
+    abbrev attribute def end example include inductive instance namespace omit open section set_option
+    structure theorem universe variable
+""")
 #: Commands that may stand nowhere but at the start of a line; inside a proof they would be hidden.
 _HEADS_ONLY = COMMANDS - {"open", "set_option", "instance", "end", "include", "omit"}
-ATTRIBUTES = frozenset({
-    "elab_as_elim", "expose", "ext", "grind", "inline", "irreducible", "no_expose", "reducible", "simp",
-})
-OPTIONS = frozenset({
-    "exponentiation.threshold", "maxHeartbeats", "maxRecDepth", "synthInstance.maxHeartbeats", "synthInstance.maxSize",
-})
+ATTRIBUTES = _words("""
+    elab_as_elim expose ext grind inline irreducible no_expose reducible simp
+""")
+OPTIONS = _words("""
+    exponentiation.threshold maxHeartbeats maxRecDepth synthInstance.maxHeartbeats synthInstance.maxSize
+""")
 DERIVABLE = frozenset({"BEq", "DecidableEq", "Inhabited", "Repr"})
 INSTANCE_CLASSES = frozenset({"BEq", "Decidable", "DecidableEq", "Inhabited", "Nonempty", "Repr"})
-LOCAL_INSTANCES = frozenset({
-    "Semiring.natCast", "Ring.intCast", "Lean.Grind.Semiring.natCast", "Lean.Grind.Ring.intCast",
-})
+LOCAL_INSTANCES = _words("""
+    Semiring.natCast Ring.intCast Lean.Grind.Semiring.natCast Lean.Grind.Ring.intCast
+""")
 #: Parts of Lean's own namespace that proofs may name.
 LEAN_NAMESPACES = frozenset({"Grind", "Order"})
 #: Names and keywords refused wherever they stand, also as a part of a dotted name.
-REFUSED = frozenset({
-    "addAndCompile", "addDecl", "admit", "axiom", "binder_predicate", "builtin_initialize", "bv_check", "bv_decide",
-    "by_elab", "byAsSorry", "class", "csimp", "declare_syntax_cat", "dsimproc", "elab", "elab_rules", "export",
-    "extern", "implemented_by", "include_str", "infix", "infixl", "infixr", "init_quot", "initialize", "lcAny",
-    "lcProof", "lcUnreachable", "macro", "macro_rules", "mutual", "native", "native_decide", "notation", "notation3",
-    "ofReduceBool", "ofReduceNat", "opaque", "partial", "postfix", "prefix", "run_cmd", "run_elab", "run_meta",
-    "run_tac", "seal", "simproc", "skipKernelTC", "sorry", "sorryAx", "syntax", "trustCompiler", "unif_hint", "unsafe",
-    "unsafeCast", "unseal", "_root_",
-})
+REFUSED = _words("""
+    addAndCompile addDecl admit axiom binder_predicate builtin_initialize bv_check bv_decide by_elab
+    byAsSorry class csimp declare_syntax_cat dsimproc elab elab_rules export extern implemented_by
+    include_str infix infixl infixr init_quot initialize lcAny lcProof lcUnreachable macro macro_rules
+    mutual native native_decide notation notation3 ofReduceBool ofReduceNat opaque partial postfix
+    prefix run_cmd run_elab run_meta run_tac seal simproc skipKernelTC sorry sorryAx syntax
+    trustCompiler unif_hint unsafe unsafeCast unseal _root_
+""")
 _TOOLCHAIN = re.compile(r"leanprover/lean4:v\d+\.\d+\.\d+(-rc\d+)?\s*\Z")
-_LAKE_WORDS = frozenset({
-    "import", "Lake", "open", "DSL", "package", "peelverify", "where", "version", "v!", "description", "leanOptions",
-    "autoImplicit", "relaxedAutoImplicit", "false", "default_target", "lean_lib", ROOT_MODULE, "moreLeanArgs",
-})
+_LAKE_WORDS = _words("""
+    import Lake open DSL package peelverify where version v! description leanOptions autoImplicit
+    relaxedAutoImplicit false default_target lean_lib moreLeanArgs
+""") | {ROOT_MODULE}
 _LAKE_ARGUMENTS = frozenset({'"-DwarningAsError=true"'})
 
 
@@ -301,4 +305,3 @@ def _build_files(root: Path) -> Iterator[Message]:
                 yield source.error(token.start, f"argument {token.text} is not on the list of the build file")
             if token.kind in ("raw", "quoted", "char"):
                 yield source.error(token.start, f"{token.text} is not allowed in the build file")
-

@@ -183,9 +183,7 @@ def check_source(
     ok = outcome.ok and (kept / "DONE").exists()
     module = ModuleBuild(CHECK_MODULE, "built" if ok else "failed", outcome.seconds)
     seconds = time.perf_counter() - begin
-    return BuildResult(
-        ok, outcome.messages, (module,), below.objects if ok else None, key, known, 1, seconds
-    )
+    return BuildResult(ok, outcome.messages, (module,), below.objects if ok else None, key, known, 1, seconds)
 
 
 def _key(text: str, imports: dict[str, str], toolchain: Toolchain, module: str) -> str:
@@ -283,7 +281,10 @@ def _build_modules(
 
 
 def _report(
-    on_progress: Progress | None, done: dict[str, ModuleBuild], order: list[str], running: dict[Future[run.LeanRun], str]
+    on_progress: Progress | None,
+    done: dict[str, ModuleBuild],
+    order: list[str],
+    running: dict[Future[run.LeanRun], str],
 ) -> None:
     if on_progress:
         now = ", ".join(sorted(running.values()))

@@ -62,9 +62,7 @@ def _is_open(chunk: list[Token]) -> bool:
     return _skip(chunk, [], [], []) >= len(chunk)
 
 
-def _skip(
-    chunk: list[Token], attributes: list[Token], modifiers: list[str], prefixes: list[tuple[Token, ...]]
-) -> int:
+def _skip(chunk: list[Token], attributes: list[Token], modifiers: list[str], prefixes: list[tuple[Token, ...]]) -> int:
     """Offset behind doc comment, attributes, modifiers and ``... in`` prefixes; fills the three lists."""
     at = 0
     while at < len(chunk):

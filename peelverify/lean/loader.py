@@ -28,14 +28,16 @@ _ASSIGN = "function assignWasmExports(wasmExports){"
 _IDENTIFIER = re.compile(r"[A-Za-z_$][\w$]*")
 _MERGE = (
     "var mergeLibSymbols=(exports,libName)=>{"
-    "for(var sym of Object.keys(wasmImports)){if(wasmImports[sym]?.stub&&sym in exports)wasmImports[sym]=exports[sym]}"
+    "for(var sym of Object.keys(wasmImports))"
+    "{if(wasmImports[sym]?.stub&&sym in exports)wasmImports[sym]=exports[sym]}"
     'if("__main_argc_argv"in exports)wasmImports["main"]=exports["__main_argc_argv"];'
     "Object.setPrototypeOf(wasmImports,exports)};"
 )
 _FILL = (
     "var exportIndex=new Map;var exportAddress=symbol=>exportIndex.get(symbol)||0;"
     "var fillTable=exports=>{var functions=[];var at=wasmTable.length;"
-    'for(var name in exports){var f=exports[name];if(typeof f=="function"){exportIndex.set(name,at++);functions.push(f)}}'
+    "for(var name in exports){var f=exports[name];"
+    'if(typeof f=="function"){exportIndex.set(name,at++);functions.push(f)}}'
     "var base=wasmTable.grow(functions.length);"
     "for(var i=0;i<functions.length;i++)wasmTable.set(base+i,functions[i])};"
 )
@@ -43,7 +45,8 @@ _FILL = (
 _READER = (
     "var ownFiles=new Map;var ownFirst=1<<24;var ownNext=ownFirst;"
     'var ownPath=path=>path.startsWith("/")&&/\\.(olean|ir)(\\.[a-z]+)?$/.test(path);'
-    "var ownStat=(path,buf)=>{var st=fs.statSync(path,{throwIfNoEntry:false});return st?SYSCALLS.writeStat(buf,st):-44};"
+    "var ownStat=(path,buf)=>{var st=fs.statSync(path,{throwIfNoEntry:false});"
+    "return st?SYSCALLS.writeStat(buf,st):-44};"
     "var ownOpen=path=>{try{var real=fs.openSync(path,fs.constants.O_RDONLY)}"
     'catch(e){return e.code=="ENOENT"?-44:-2}ownFiles.set(ownNext,{real,at:0});return ownNext++};'
     "var ownRead=(fd,iov,count,pnum)=>{var file=ownFiles.get(fd);var total=0;growMemViews();"

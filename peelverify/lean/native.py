@@ -25,7 +25,9 @@ __all__ = ["ALLOWED_AXIOMS", "build_native", "parse_axioms", "parse_lake"]
 ALLOWED_AXIOMS = frozenset({"propext", "Classical.choice", "Quot.sound"})
 _MESSAGE = re.compile(r"(error|warning|info): (?:\./)*([^:\n]+\.lean):(\d+):(\d+):\s?(.*)")
 _STEP = re.compile(r"[^\w\s]?\s*\[(\d+)/(\d+)\] (?:Built|Building|Replayed|Ran) (\S+)")
-_OTHER = re.compile(r"(error|warning|info|trace|note): ?(.*)|[✔✖⚠ℹ].*|Some required (?:builds|targets).*|Build completed.*|- Proofs.*")
+_OTHER = re.compile(
+    r"(error|warning|info|trace|note): ?(.*)|[✔✖⚠ℹ].*|Some required (?:builds|targets).*|Build completed.*|- Proofs.*"
+)
 _AXIOMS = re.compile(r"'([^']+)' (?:depends on axioms: \[([^\]]*)\]|does not depend on any axioms)")
 
 
@@ -59,7 +61,7 @@ def build_native(
         if (tree.root / name).exists():
             shutil.copy2(tree.root / name, folder / name)
     begin = time.perf_counter()
-    status, output = _lake(toolchain, ["build"], folder, timeout_seconds, on_progress, len(keys))
+    status, output = _lake(toolchain, ["build"], folder, timeout_seconds, on_progress=on_progress, total=len(keys))
     messages = list(parse_lake(output))
     if status and not any(message.severity == "error" for message in messages):
         tail = " ".join(output.split())[-600:]
@@ -128,6 +130,7 @@ def _lake(
     arguments: list[str],
     folder: Path,
     timeout_seconds: float,
+    *,
     on_progress: Callable[[int, int, str], None] | None = None,
     total: int = 0,
 ) -> tuple[int, str]:
@@ -154,7 +157,7 @@ def _lake(
                         on_progress(min(int(step[1]), total), total, f"prove {step[3]}")
                     if time.monotonic() - begin > timeout_seconds:
                         raise ToolchainError(
-                            f"build_native needs lake to end within {timeout_seconds:.0f} s, and it did not; raise the limit"
+                            f"build_native needs lake to end within {timeout_seconds:.0f} s; raise the limit"
                         )
             except BaseException:
                 process.kill()

@@ -1,4 +1,4 @@
-"""Index of the definitions and theorems, read from the sources: what is stated, and which function mirrors it.
+"""Index of the theorems, read from the sources: what is stated, and which function mirrors it.
 
 The index needs no Lean. Each entry carries a hash that a certificate or a report can cite: it covers the
 statement, the variables in scope and every definition of the project that the statement rests on, but no
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from peelverify.errors import InputError
@@ -35,6 +35,7 @@ class Theorem:
         name: with namespace, for instance ``PeelVerify.le_chainBound``.
         kind: ``"theorem"``, ``"def"`` or ``"structure"``.
         statement: the source from the keyword to the proof (for a structure: all of it).
+        variables: the ``variable`` lines in scope, outermost first; they belong to the statement.
         doc: what the doc comment says before its last line, as one paragraph.
         mirror: dotted path of the Python function that computes the same, or None.
         no_mirror: the reason given for having none; None if there is a mirror or nothing is said.
@@ -46,6 +47,7 @@ class Theorem:
     name: str
     kind: str
     statement: str
+    variables: tuple[str, ...]
     doc: str
     mirror: str | None
     no_mirror: str | None
@@ -62,8 +64,16 @@ class _Entry:
     command: Command
     source: Source
     scope: tuple[str, ...]
+    variables: tuple[str, ...]
     statement: tuple[Token, ...]
-    words: frozenset[str] = field(default_factory=frozenset)
+    words: frozenset[str]
+    namespaces: tuple[str, ...]
+
+    def candidates(self, word: str) -> list[str]:
+        """Full names that a word, or the beginning of a dotted word, can mean here."""
+        pieces = word.split(".")
+        starts = [".".join(pieces[:count]) for count in range(1, len(pieces) + 1)]
+        return [f"{space}.{start}" if space else start for space in self.namespaces for start in starts]
 
     @property
     def hashed(self) -> str:
@@ -128,6 +138,7 @@ def index_tree(tree: Tree) -> tuple[Theorem, ...]:
                 name=entry.name,
                 kind=_KINDS[entry.command.keyword.text],
                 statement=statement,
+                variables=entry.variables,
                 doc=doc,
                 mirror=mirror,
                 no_mirror=reason,
@@ -143,6 +154,7 @@ def _entries(source: Source) -> Iterable[_Entry]:
     """Declarations of a file with the namespace and the variables that hold where they stand."""
     # each open section or namespace: (its namespace part, lines of scope it adds)
     stack: list[tuple[str, list[str]]] = [("", [])]
+    shown: dict[str, str] = {}
     for command in split_commands(source):
         keyword = command.keyword.text
         rest = command.rest
@@ -154,7 +166,10 @@ def _entries(source: Source) -> Iterable[_Entry]:
             if len(stack) > 1:
                 stack.pop()
         elif keyword in ("variable", "open", "attribute", "omit", "include", "universe"):
-            stack[-1][1].append(f"{keyword} " + " ".join(token.text for token in rest if token.kind != "doc"))
+            line = f"{keyword} " + " ".join(token.text for token in rest if token.kind != "doc")
+            stack[-1][1].append(line)
+            if keyword == "variable" and rest:
+                shown[line] = " ".join(source.text[command.keyword.start : rest[-1].end].split())
         elif keyword in _KINDS or (keyword == "instance" and rest):
             namespace = ".".join(part for part, _ in stack if part)
             given = rest[0].text if rest and rest[0].kind == "word" else f"instance_{command.keyword.start}"
@@ -162,13 +177,14 @@ def _entries(source: Source) -> Iterable[_Entry]:
             scope = tuple(line for _, lines in stack for line in lines)
             statement = _statement(command)
             covered = (command.keyword, *rest) if keyword in _DEFINES else statement
-            words = frozenset(
-                part
-                for token in (*covered, *(token for prefix in command.prefixes for token in prefix))
-                if token.kind == "word"
-                for part in token.text.split(".")
-            )
-            yield _Entry(name, command, source, scope, statement, words)
+            words = {token.text for token in (*covered, *sum(command.prefixes, ())) if token.kind == "word"}
+            words |= {word for line in scope if not line.startswith("open ") for word in line.split()}
+            spaces = name.split(".")
+            around = [".".join(spaces[:count]) for count in range(len(spaces))]
+            opened = [word for line in scope if line.startswith("open ") for word in line.split()[1:]]
+            variables = tuple(shown[line] for line in scope if line in shown)
+            namespaces = (*around, *opened, *(f"{space}.{word}" for space in around if space for word in opened))
+            yield _Entry(name, command, source, scope, variables, statement, frozenset(words), namespaces)
 
 
 def _statement(command: Command) -> tuple[Token, ...]:
@@ -189,7 +205,9 @@ def _statement(command: Command) -> tuple[Token, ...]:
             if not pending:
                 return tokens[:at]
             pending -= 1
-        elif token.text == "where" or (token.text == "|" and typed and tokens[at - 1].text != "|" and _alone(tokens, at)):
+        elif token.text == "where" or (
+            token.text == "|" and typed and tokens[at - 1].text != "|" and _alone(tokens, at)
+        ):
             return tokens[:at]
     return tokens
 
@@ -209,48 +227,36 @@ def _alone(tokens: tuple[Token, ...], at: int) -> bool:
 
 
 def _closures(entries: list[_Entry]) -> dict[int, list[str]]:
-    """For each entry the hashed text of every definition that it rests on, sorted by name.
+    """For each entry the hashed text of every definition that it rests on, sorted.
 
-    A name counts as mentioned if its last part occurs among the parts of the words of the text, so
-    ``c.check`` mentions ``Certificate.check``. This can include too much and never too little.
+    A word names a definition if it does so in one of the namespaces around it or opened there. A part of a
+    word (``c.check``) also names a definition below a type that is itself rested on; the type of whatever
+    stands before a dot always is, since its own definition or a variable in scope says it.
+    Instances count for every entry.
     """
-    defined: dict[str, list[_Entry]] = {}
-    instances: list[_Entry] = []
-    for entry in entries:
-        if entry.command.keyword.text == "instance":
-            instances.append(entry)
-        elif entry.command.keyword.text in _DEFINES:
-            defined.setdefault(entry.name.split(".")[-1], []).append(entry)
-            if entry.command.keyword.text in ("structure", "inductive"):
-                for part in _fields(entry):
-                    defined.setdefault(part, []).append(entry)
+    defined = {entry.name: entry for entry in entries if entry.command.keyword.text in _DEFINES}
+    methods: dict[str, list[_Entry]] = {}
+    for entry in defined.values():
+        methods.setdefault(entry.name.rpartition(".")[2], []).append(entry)
+    instances = {entry.hashed for entry in entries if entry.command.keyword.text == "instance"}
     closures: dict[int, list[str]] = {}
     for entry in entries:
         reached = {id(entry): entry}
         todo = [entry]
+        parts: set[str] = set()
         while todo:
             now = todo.pop()
-            words = now.words | {part for line in now.scope for part in re.findall(r"[^\W\d][\w'!?]*", line)}
-            for other in (found for word in words for found in defined.get(word, ())):
+            found = [defined[name] for word in now.words for name in now.candidates(word) if name in defined]
+            parts |= {part for word in now.words for part in word.split(".")}
+            types = {other.name for other in (*reached.values(), *found)}
+            found += [m for part in parts for m in methods.get(part, ()) if m.name.rpartition(".")[0] in types]
+            for other in found:
                 if id(other) not in reached:
                     reached[id(other)] = other
                     todo.append(other)
         del reached[id(entry)]
-        texts = {other.hashed for other in reached.values()} | {other.hashed for other in instances}
-        closures[id(entry)] = sorted(texts)
+        closures[id(entry)] = sorted({other.hashed for other in reached.values()} | instances)
     return closures
-
-
-def _fields(entry: _Entry) -> set[str]:
-    """Names of fields and constructors: words directly before a colon or behind a bar."""
-    rest = entry.command.rest
-    found = set()
-    for at, token in enumerate(rest[:-1]):
-        if token.kind == "word" and rest[at + 1].text == ":" and at:
-            found.add(token.text)
-        if token.text == "|" and rest[at + 1].kind == "word":
-            found.add(rest[at + 1].text)
-    return found
 
 
 def _read_doc(doc: Token | None) -> tuple[str, str | None, str | None]:

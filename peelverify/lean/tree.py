@@ -42,7 +42,7 @@ def proofs_root(root: Path | str | None = None) -> Path:
 
 def is_core(module: str) -> bool:
     """Whether a module belongs to Lean's own `Init` or `Std`."""
-    return module.split(".")[0] in ("Init", "Std")
+    return module.split(".", maxsplit=1)[0] in ("Init", "Std")
 
 
 @dataclass(frozen=True)

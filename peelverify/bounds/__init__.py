@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-__all__ = ["matrix", "propagation", "vector"]
+__all__ = ["compression", "matrix", "peeling", "propagation", "vector"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -20,6 +20,7 @@ __all__ = [
     "divide",
     "fraction_of_one",
     "larger",
+    "mask",
     "matrix",
     "nonnegative",
     "nonnegatives",
@@ -144,9 +145,7 @@ def matrix(function: str, name: str, rows: Iterable[Iterable[Number]]) -> tuple[
     """Refuse what is not a rectangle of finite numbers with at least one row and one column."""
     outer = _entries(function, name, rows)
     if not outer:
-        raise ShapeError(
-            f"{function} needs at least one row in {name}, got none; pass a filled matrix", argument=name
-        )
+        raise ShapeError(f"{function} needs at least one row in {name}, got none; pass a filled matrix", argument=name)
     table = tuple(numbers(function, f"{name}[{i}]", row) for i, row in enumerate(outer))
     widths = sorted({len(row) for row in table})
     if len(widths) > 1:
@@ -158,13 +157,25 @@ def matrix(function: str, name: str, rows: Iterable[Iterable[Number]]) -> tuple[
     return table
 
 
+def mask(function: str, name: str, values: Iterable[Any], *, length: int) -> tuple[bool, ...]:
+    """Refuse what is not one truth value for each of `length` entries."""
+    entries = _entries(function, name, values)
+    for i, value in enumerate(entries):
+        if not (value is True or value is False or (type(value).__name__ == "bool" and value in (0, 1))):
+            raise DomainError(
+                f"{function} needs True or False in {name}[{i}], got {value!r}; pass a mask, not indices",
+                argument=name,
+                value=value,
+            )
+    same_length(function, **{name: len(entries), "entries": length})
+    return tuple(bool(value) for value in entries)
+
+
 def same_length(function: str, **sizes: int) -> None:
     """Refuse sizes that differ."""
     if len(set(sizes.values())) > 1:
         listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
-        raise ShapeError(
-            f"{function} needs equal lengths, got {listed}; align the arguments", lengths=dict(sizes)
-        )
+        raise ShapeError(f"{function} needs equal lengths, got {listed}; align the arguments", lengths=dict(sizes))
 
 
 def same_shape(function: str, **tables: Sequence[Sequence[Any]]) -> None:

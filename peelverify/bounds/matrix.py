@@ -332,7 +332,7 @@ def frob_add_upper(a: Number, b: Number) -> Number:
     return a + b
 
 
-@mirrors("PeelVerify.OpNorm2Le.add")
+@mirrors("PeelVerify.OpNorm2Le.add", "PeelVerify.lowRank_error")
 def op_norm2_add_upper(a: Number, b: Number) -> Number:
     """Bound the operator norm of a sum of two matrices.
 
@@ -348,7 +348,9 @@ def op_norm2_add_upper(a: Number, b: Number) -> Number:
         NonFiniteError: if a bound is not finite.
 
     Guarantee:
-        At least the operator norm of the sum. `PeelVerify.OpNorm2Le.add`.
+        At least the operator norm of the sum; with `b` the error of truncating a left factor times the norm
+        of the right one, at least the error of the low-rank product. `PeelVerify.OpNorm2Le.add`,
+        `PeelVerify.lowRank_error`.
 
     Not for:
         The identity plus a matrix; see `residual_upper`, which needs one bound.
@@ -567,8 +569,7 @@ def spectral_residual(a: Matrix, factor: Matrix, c: Number) -> Rows:
     gram_a = _gram(rows)
     gram_l = _gram(left) if left else tuple((0,) * columns for _ in range(columns))
     return tuple(
-        tuple((c * c if i == j else 0) - gram_a[i][j] - gram_l[i][j] for j in range(columns))
-        for i in range(columns)
+        tuple((c * c if i == j else 0) - gram_a[i][j] - gram_l[i][j] for j in range(columns)) for i in range(columns)
     )
 
 

@@ -224,7 +224,7 @@ def dot_sq_upper(x: Vector, y: Vector) -> Number:
     return norm_sq(x) * norm_sq(y)
 
 
-@mirrors("PeelVerify.dot_le_of_norm2Le")
+@mirrors("PeelVerify.dot_le_of_norm2Le", "PeelVerify.cache_score_error")
 def dot_upper(a: Number, b: Number) -> Number:
     """Bound an inner product by bounds on the two norms.
 
@@ -240,7 +240,8 @@ def dot_upper(a: Number, b: Number) -> Number:
         NonFiniteError: if an input is not finite.
 
     Guarantee:
-        At least the inner product, and at least its negative. `PeelVerify.dot_le_of_norm2Le`.
+        At least the inner product, and at least its negative; so a key that is off by at most `b` changes an
+        attention score by at most this. `PeelVerify.dot_le_of_norm2Le`, `PeelVerify.cache_score_error`.
 
     Not for:
         Squared norms; see `dot_sq_upper`.

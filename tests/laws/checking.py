@@ -12,9 +12,7 @@ from hypothesis import example, settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-law = settings(
-    max_examples=int(os.environ.get("PEELVERIFY_LAW_EXAMPLES", "40")), deadline=None, derandomize=True
-)
+law = settings(max_examples=int(os.environ.get("PEELVERIFY_LAW_EXAMPLES", "40")), deadline=None, derandomize=True)
 """Settings of every law: the same examples in each run; a long run sets PEELVERIFY_LAW_EXAMPLES."""
 
 RATIOS: dict[str, Fraction] = {}
@@ -95,7 +93,9 @@ class Law:
 
 
 def hard_cases(cases: Iterable[tuple[Any, ...]]) -> Callable[[F], F]:
-    """Add each hard case as an explicit example."""
+    """Add each hard case, of which there must be one, as an explicit example."""
+    cases = list(cases)
+    assert cases, "a law without hard cases"
 
     def decorate(test: F) -> F:
         for case in cases:

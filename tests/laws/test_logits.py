@@ -422,10 +422,7 @@ class Test_kl_le_osc(Law):
     def test_not_vacuous(self):
         """The distribution itself as weight, nearly sure of a logit that falls by 64, reaches 0.9."""
         before, _ = FALLEN
-        own = [
-            agreed(lambda context, z=z: context.exp(as_mpf(context, z) - log_sum(context, before)))
-            for z in before
-        ]
+        own = [agreed(lambda context, z=z: context.exp(as_mpf(context, z) - log_sum(context, before))) for z in before]
         reaches("kl_le_osc", divergence(FALLEN, own), oscillation(change(*FALLEN)), F(9, 10))
 
     def test_needs_its_hypothesis(self):

@@ -285,9 +285,7 @@ class Test_OpNorm2Le_norm2Le_mulVec(Law):
 
     def test_not_vacuous(self):
         """The longest stretched vector reaches it."""
-        reaches(
-            "OpNorm2Le.norm2Le_mulVec", square(mul_vec(DIAGONAL, [0, F(5)])), op_norm2_mul_upper(4, 5) ** 2, 1
-        )
+        reaches("OpNorm2Le.norm2Le_mulVec", square(mul_vec(DIAGONAL, [0, F(5)])), op_norm2_mul_upper(4, 5) ** 2, 1)
 
     def test_needs_its_hypothesis(self):
         """A number below the operator norm does not bound the image; a negative one is refused."""

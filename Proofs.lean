@@ -3,6 +3,7 @@ module
 public import Proofs.Certificate
 public import Proofs.Compression
 public import Proofs.Field
+public import Proofs.Rounding
 public import Proofs.Sum
 public import Proofs.Vector
 public import Proofs.Logits

@@ -54,7 +54,7 @@ def _stated(theorems: Any) -> dict[str, str]:
     """Name -> hash of the statement, from the list in a certificate."""
     if isinstance(theorems, Mapping):
         return {str(k): str(v) for k, v in theorems.items()}
-    return {_field(t, "name"): _field(t, "sha256", "hash") for t in theorems}
+    return {_field(t, "name"): _field(t, "sha256") for t in theorems}
 
 
 def _theorem_rows(pairs: Iterable[dict[str, Any]], theorems: Iterable[Any]) -> dict[str, list[dict[str, Any]]]:
@@ -67,7 +67,7 @@ def _theorem_rows(pairs: Iterable[dict[str, Any]], theorems: Iterable[Any]) -> d
         {
             "name": name,
             "used": name in used,
-            "sha256": used.get(name) or _field(index.get(name), "sha256", "statement_sha256", "hash"),
+            "sha256": used.get(name) or _field(index.get(name), "statement_hash", "sha256"),
             "here": name in index,
             "doc": _field(index.get(name), "doc", "sentence"),
             "statement": _field(index.get(name), "statement"),

@@ -42,6 +42,7 @@ __all__ = [
     "scores_plot",
     "shares_plot",
     "to_svg",
+    "windows_plot",
 ]
 
 #: Colour in the drawing -> CSS variable of the page.
@@ -66,14 +67,14 @@ HATCH_EDGE = {Status.RED: YES0, Status.YELLOW: GOLD, Status.GREEN: BEST}
 
 _STYLE: dict[str, Any] = {
     "axes.axisbelow": True, "axes.edgecolor": MUTED, "axes.facecolor": "none", "axes.grid": True,
-    "axes.grid.axis": "y", "axes.labelcolor": MUTED, "axes.labelsize": 9.0, "axes.linewidth": 0.7,
+    "axes.grid.axis": "y", "axes.labelcolor": MUTED, "axes.labelsize": 9.5, "axes.linewidth": 0.7,
     "axes.spines.right": False, "axes.spines.top": False, "figure.facecolor": "none",
-    "font.family": ["DejaVu Sans"], "font.size": 9.0, "grid.color": RULE, "grid.linewidth": 0.7,
-    "hatch.linewidth": 0.7, "legend.fontsize": 8.5, "legend.frameon": False, "legend.handlelength": 1.8,
+    "font.family": ["DejaVu Sans"], "font.size": 9.5, "grid.color": RULE, "grid.linewidth": 0.7,
+    "hatch.linewidth": 0.7, "legend.fontsize": 9.0, "legend.frameon": False, "legend.handlelength": 1.8,
     "lines.linewidth": 1.8, "lines.markersize": 4.5, "mathtext.fontset": "dejavusans", "path.simplify": False,
     "savefig.facecolor": "none", "svg.fonttype": "none", "text.color": INK, "text.parse_math": False,
-    "xtick.color": MUTED, "xtick.labelsize": 8.5, "xtick.major.size": 3.0, "ytick.color": MUTED,
-    "ytick.labelsize": 8.5, "ytick.major.size": 0.0,
+    "xtick.color": MUTED, "xtick.labelsize": 9.0, "xtick.major.size": 3.0, "ytick.color": MUTED,
+    "ytick.labelsize": 9.0, "ytick.major.size": 0.0,
 }
 
 
@@ -521,6 +522,31 @@ def decomposition_plot(
         name, "What the squared error is made of",
         f"Squared error after each of {len(labels)} blocks, split into what earlier blocks propagated, what the block "
         "introduced, and the cross term of the two; the three parts add up to 100 percent.",
+        draw,
+    )
+
+
+def windows_plot(mean: Sequence[float], largest: Sequence[float], *, name: str = "windows") -> Plot:
+    """Certified change of the loss in each window of text: mean and largest over its positions."""
+    middle, top = _finite(mean), _finite(largest)
+
+    def draw(axes: Axes) -> None:
+        places = np.arange(1, len(middle) + 1)
+        logarithmic = _scale(axes, middle, top)
+        few = len(middle) <= 64
+        axes.vlines(places, 0 if not logarithmic else axes.get_ylim()[0], _positive(middle, logarithmic),
+                    color=DIRECT, linewidth=5.0 if len(middle) <= 24 else 2.0, alpha=0.9, label="mean, at most")
+        axes.plot(places, _positive(top, logarithmic), color=CROSS, marker=7, linewidth=0,
+                  markersize=5.5 if few else 3.0, label="largest, at most")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+        axes.set_xlabel("window of text")
+        axes.set_ylabel("change of loss, nats")
+        _legend(axes)
+
+    return Plot(
+        name, "Change of loss in each window",
+        f"Bounds on the change of the loss in {len(middle)} windows: the means are at most {np.nanmax(middle):.4g} nats a "
+        f"token, the largest at any position is {np.nanmax(top):.4g} nats.",
         draw,
     )
 

@@ -66,6 +66,12 @@ def seen(value: float, word: str = "measured", *, digits: int = 4, unit: str = "
     return Shown(pretty(nearest(value, digits)), word, "", unit, repr(value), field)
 
 
+def change_seen(value: float, *, unit: str = "") -> Shown:
+    """A measured change, with its sign."""
+    shown = seen(value, unit=unit)
+    return Shown(f"+{shown.text}", shown.word, "", unit, shown.exact) if value > 0 else shown
+
+
 def seen_or_none(value: Any, word: str = "measured", **options: Any) -> Shown | None:
     """As `seen`; None for what is no number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -116,7 +122,7 @@ def verdict_badge(verification: Verification) -> dict[str, str]:
     return {
         "word": word.get(verdict, verdict.name.lower().replace("_", " ")),
         "kind": kind,
-        "sentence": verification.summary,
+        "sentence": verification.summary.removeprefix("HOLDS: "),
     }
 
 
@@ -182,8 +188,7 @@ def _decomposition(certificate: Certificate) -> list[dict[str, Any]]:
 
 
 def _percent(fraction: Fraction, field: str = "") -> Shown:
-    text = pretty(nearest(round(100 * fraction, 2), 5))
-    return Shown(text, "certified", "", "%", f"{fraction.numerator}/{fraction.denominator}", field)
+    return Shown(pretty(f"{float(100 * fraction):.2f}"), "certified", "", "%", f"{fraction.numerator}/{fraction.denominator}", field)
 
 
 def _share_text(same: int, positions: int) -> str:
@@ -234,6 +239,13 @@ def present_pair(
                 name=f"{key}-split",
             )
         )
+    drawings.append(
+        plots.windows_plot(
+            [as_float(checker.parse(row["oscillation_sum"]) / (length - 1)) for row in units["windows"]],
+            [as_float(checker.parse(row["oscillation_max"])) for row in units["windows"]],
+            name=f"{key}-windows",
+        )
+    )
     return {
         "key": key,
         "original": base_name(subject["original"]["name"]),
@@ -266,7 +278,7 @@ def present_pair(
         "loss_max": at_most(largest, digits=4, unit="nats", field=f"{key}.loss_change_max"),
         "loss_original": seen_or_none(before, digits=6, unit="nats a token"),
         "loss_compressed": seen_or_none(after, digits=6, unit="nats a token"),
-        "loss_measured": seen_or_none(change, digits=4, unit="nats a token"),
+        "loss_measured": change_seen(change, unit="nats a token") if change is not None else None,
         "factor": Shown(pretty(perplexity_factor_upper(mean, 5)), "certified", "≤"),
         "factor_measured": seen_or_none(math.exp(min(change, 700.0)) if change is not None else None, digits=5),
         "same": Shown(_share_text(same, positions), "certified", "", "", f"{same}/{positions}", f"{key}.same_top"),

@@ -51,9 +51,14 @@ def present_rho(data: Mapping[str, Any]) -> dict[str, Any]:
         drawings.append(plots.rho_plot(median, low or None, high or None))
     if amplification:
         drawings.append(plots.amplification_plot(amplification))
+    known = [v for v in median if v == v]
     return {
         "rows": rows,
         "plots": drawings,
+        "largest": seen(max(known)) if known else None,
+        "largest_into": median.index(max(known)) + 1 if known else None,
+        "weakest": seen(max(amplification[:-1])) if len(amplification) > 1 else None,
+        "weakest_block": amplification[:-1].index(max(amplification[:-1])) if len(amplification) > 1 else None,
         "intervals": any(r["amplification_interval"] for r in rows),
         "draws": data.get("draws"), "windows": data.get("windows"), "tokens": data.get("tokens"),
         "epsilon": data.get("epsilon"), "dtype": data.get("dtype"), "seed": data.get("seed"),
@@ -147,7 +152,7 @@ def present_peel(data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "rows": rows, "plots": drawings, "unit": unit, "x_label": x_label, "note": _note(data, unit),
         "last": rows[-1] if rows else None,
-        "statuses": [(s.name, s.legend, s.meaning) for s in Status],
+        "statuses": [(s.name, s.legend, s.meaning.partition(": ")[2] or s.meaning) for s in Status],
     }
 
 

@@ -46,8 +46,10 @@ def visible(text: object, limit: int = 300) -> str:
 def _divide(value: Fraction, digits: int, rounding: str) -> str:
     context = decimal.Context(prec=digits, rounding=rounding, Emin=-999_999, Emax=999_999)
     quotient = context.divide(decimal.Decimal(value.numerator), decimal.Decimal(value.denominator))
-    quotient = quotient.normalize(context)
-    return f"{quotient:f}" if -5 <= quotient.adjusted() < 7 else f"{quotient:e}"
+    if not quotient:
+        return "0"
+    quotient = quotient.quantize(decimal.Decimal(1).scaleb(quotient.adjusted() - digits + 1), context=context)
+    return f"{quotient:f}" if -4 <= quotient.adjusted() < min(digits, 7) else f"{quotient:e}"
 
 
 def upwards(value: Fraction, digits: int = 6) -> str:

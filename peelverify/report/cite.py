@@ -187,8 +187,7 @@ def _maker(certificate: Certificate) -> str:
 
 
 def _sentences(
-    certificate: Certificate, verification: Verification, road: str | None, points: Sequence[str], theorems: str,
-    style: _Plain,
+    style: _Plain, certificate: Certificate, *, level: str, road: str | None, points: Sequence[str], theorems: str
 ) -> list[str]:
     document = certificate.document
     subject, numbers = document["subject"], document["numbers"]
@@ -219,7 +218,7 @@ def _sentences(
         f"{style.code(theorems)}{'; ' + style.words(road) if road else ''}).",
         f"Certificate of {style.words(_maker(certificate))}{', ' + date if date else ''}, claim SHA-256 "
         f"{style.code(certificate.digest)}.",
-        f"Verified for this citation: {style.words(_level(verification))}.",
+        f"Verified for this citation: {style.words(level)}.",
         f"Not checked: {'; '.join(style.words(point) for point in points)}.",
     ]
 
@@ -236,9 +235,9 @@ def _cite(
 ) -> Citation:
     document = certificate.document
     points = _open_points(verification, changed)
-    theorems = checker.digest(document["theorems"])
+    theorems, level = checker.digest(document["theorems"]), _level(verification)
     text, tex = (
-        " ".join(_sentences(certificate, verification, road, points, theorems, style))
+        " ".join(_sentences(style, certificate, level=level, road=road, points=points, theorems=theorems))
         for style in (_Plain(), _Latex())
     )
     tex = tex.replace("the logits z' of", r"the logits $\hat z$ of").replace("and z of the", "and $z$ of the", 1)

@@ -188,7 +188,8 @@ def _decomposition(certificate: Certificate) -> list[dict[str, Any]]:
 
 
 def _percent(fraction: Fraction, field: str = "") -> Shown:
-    return Shown(pretty(f"{float(100 * fraction):.2f}"), "certified", "", "%", f"{fraction.numerator}/{fraction.denominator}", field)
+    exact = f"{fraction.numerator}/{fraction.denominator}"
+    return Shown(pretty(f"{float(100 * fraction):.2f}"), "certified", "", "%", exact, field)
 
 
 def _share_text(same: int, positions: int) -> str:

@@ -5,6 +5,7 @@ A number that a file does not hold is left out of the page, never replaced by ze
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ def present_rho(data: Mapping[str, Any]) -> dict[str, Any]:
         drawings.append(plots.rho_plot(median, low or None, high or None))
     if amplification:
         drawings.append(plots.amplification_plot(amplification))
-    known = [v for v in median if v == v]
+    known = [v for v in median if math.isfinite(v)]
     return {
         "rows": rows,
         "plots": drawings,
@@ -92,14 +93,14 @@ def present_ranking(data: Mapping[str, Any]) -> dict[str, Any] | None:
     depth = len(columns[0]["scores"])
     columns = [c for c in columns if len(c["scores"]) == depth]
     first = columns[0]
-    finite = any(s == s and abs(s) != float("inf") for s in first["scores"])
+    finite = any(math.isfinite(s) for s in first["scores"])
     return {
         "criteria": [c["criterion"] for c in columns],
         "rows": [
             {
                 "block": t,
                 "cells": [
-                    {"score": seen(c["scores"][t]) if c["scores"][t] == c["scores"][t] else None,
+                    {"score": seen(c["scores"][t]) if math.isfinite(c["scores"][t]) else None,
                      "place": c["order"].index(t) + 1}
                     for c in columns
                 ],
@@ -140,7 +141,7 @@ def present_peel(data: Mapping[str, Any]) -> dict[str, Any]:
             "meaning": "" if status is None else status.meaning,
         })
         values = _numbers([entry.get("loss"), entry.get("yes0"), best])
-        if len(values) == 3 and all(v == v for v in values):
+        if len(values) == 3 and all(map(math.isfinite, values)):
             curve.append((place, *values))
     label = f"loss, {unit}" if unit else "loss"
     drawings = []

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from peelverify.errors import DomainError, InputError, ShapeError
-from peelverify.peel.least_squares import Factor, Matrix, as_matrix
+from peelverify.peel.least_squares import Factor, Matrix, as_matrix, one_thread
 from peelverify.registry import measured
 from peelverify.verdict import Outcome
 
@@ -95,7 +95,7 @@ def flip_gains(cross: Matrix, gram: Matrix, sign: Matrix, scale: float | Matrix)
 
 
 def _descend(
-    cross: Matrix, gram: Matrix, sign: Matrix, scale: float | Matrix, levels: Matrix, per_row: bool
+    cross: Matrix, gram: Matrix, sign: Matrix, scale: float | Matrix, top: int, per_row: bool
 ) -> tuple[Matrix, float | Matrix, Outcome]:
     """Move entries to their best level, column by column, and refit the scale between sweeps.
 
@@ -112,7 +112,7 @@ def _descend(
         for j in columns:
             step = np.divide(residual[:, j], rows[:, 0] * diagonal[j], out=np.zeros(len(sign)), where=usable)
             wish = sign[:, j] + step
-            near = levels[np.abs(wish[:, None] - levels[None, :]).argmin(axis=1)]
+            near = _to_grid(wish, top)
             change = (near - sign[:, j]) * rows[:, 0]
             gain = -2.0 * change * residual[:, j] + change**2 * diagonal[j]
             change = np.where(gain < -1e-14 * diagonal[j] * rows[:, 0] ** 2, change, 0.0)
@@ -139,7 +139,8 @@ def _residual(z: Matrix, t: Matrix, matrix: Matrix) -> float:
     return float(np.vdot(gap, gap)) / float(np.vdot(t, t))
 
 
-def _fit(z: Any, t: Any, levels: Matrix, per_row: bool, refine: bool, function: str) -> LowBitFit:
+def _fit(z: Any, t: Any, top: int, per_row: bool, refine: bool, function: str) -> LowBitFit:
+    """Fit on the grid -top .. top; top 0 stands for the binary grid, which has no zero."""
     features = as_matrix(z, "z", function=function)
     target = as_matrix(t, "t", function=function)
     if len(features) != len(target):
@@ -149,6 +150,11 @@ def _fit(z: Any, t: Any, levels: Matrix, per_row: bool, refine: bool, function: 
         )
     if not target.any():
         raise DomainError(f"{function} needs a target that is not zero everywhere; a relative residual needs one")
+    with one_thread(features.shape[1]):
+        return _search(features, target, top, per_row, refine)
+
+
+def _search(features: Matrix, target: Matrix, top: int, per_row: bool, refine: bool) -> LowBitFit:
     weight = Factor(features, bias=False).solve(target).weight
     cross, gram = target.T @ features, features.T @ features
 
@@ -158,30 +164,29 @@ def _fit(z: Any, t: Any, levels: Matrix, per_row: bool, refine: bool, function: 
     def residual(sign: Matrix, scale: float | Matrix) -> float:
         return _residual(features, target, _rows(scale, len(sign)) * sign)
 
-    sign, scale = scaled(_round(weight, levels, per_row))
+    sign, scale = scaled(_round(weight, top, per_row))
     best, outcome = residual(sign, scale), Outcome.CONVERGED
     if refine:
-        starts = [(sign, scale), scaled(_round(cross, levels, per_row))]
+        starts = [(sign, scale), scaled(_round(cross, top, per_row))]
         for start, start_scale in starts:
-            found, found_scale, ended = _descend(cross, gram, start, start_scale, levels, per_row)
+            found, found_scale, ended = _descend(cross, gram, start, start_scale, top, per_row)
             value = residual(found, found_scale)
             if value < best:
                 sign, scale, best, outcome = found, found_scale, value, ended
     return LowBitFit(sign, scale, best, _residual(features, target, weight), outcome)
 
 
-def _round(weight: Matrix, levels: Matrix, per_row: bool) -> Matrix:
-    """The published rounding of a float matrix to a grid."""
-    if len(levels) == 2:
-        return np.where(weight < 0, -1.0, 1.0)
+def _to_grid(ratio: Matrix, top: int) -> Matrix:
+    return np.clip(np.rint(ratio), -top, top) if top else np.where(ratio < 0, -1.0, 1.0)
+
+
+def _round(weight: Matrix, top: int, per_row: bool) -> Matrix:
+    """The published rounding of a float matrix to a grid: sign, absmean (ternary) or absmax."""
     size = np.abs(weight)
-    top = float(levels[-1])
-    if len(levels) == 3:  # absmean
-        unit = size.mean(axis=1, keepdims=True) if per_row else np.full((len(weight), 1), size.mean())
-    else:  # absmax
-        unit = (size.max(axis=1, keepdims=True) if per_row else np.full((len(weight), 1), size.max())) / top
-    ratio = np.divide(weight, unit, out=np.zeros_like(weight), where=unit > 0)
-    return np.clip(np.rint(ratio), -top, top)
+    axis = 1 if per_row else None
+    unit = size.mean(axis=axis, keepdims=True) if top == 1 else size.max(axis=axis, keepdims=True) / max(top, 1)
+    unit = np.broadcast_to(unit, weight.shape)
+    return _to_grid(np.divide(weight, unit, out=np.zeros_like(weight), where=unit > 0), top)
 
 
 @measured("witnessed residual; the flip identity and the best scale are theorems in Proofs/Peeling.lean")
@@ -215,7 +220,7 @@ def fit_binary(z: Any, t: Any, *, per_row: bool = False, refine: bool = True) ->
         >>> fit.sign.tolist(), fit.scale, round(fit.relative_residual, 6)
         ([[1.0, -1.0]], 2.0, 0.2)
     """
-    return _fit(z, t, np.array([-1.0, 1.0]), per_row, refine, "fit_binary")
+    return _fit(z, t, 0, per_row, refine, "fit_binary")
 
 
 @measured("witnessed residual; the change of one entry is a theorem in Proofs/Peeling.lean")
@@ -230,7 +235,7 @@ def fit_ternary(z: Any, t: Any, *, per_row: bool = False, refine: bool = True) -
         per_row: one scale a row instead of one in all.
         refine: also change entries as long as the error falls.
     """
-    return _fit(z, t, np.array([-1.0, 0.0, 1.0]), per_row, refine, "fit_ternary")
+    return _fit(z, t, 1, per_row, refine, "fit_ternary")
 
 
 @measured("witnessed residual; the change of one entry is a theorem in Proofs/Peeling.lean")
@@ -248,5 +253,4 @@ def round_to_nearest(z: Any, t: Any, bits: int, *, per_row: bool = True, refine:
     """
     if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 8:
         raise InputError(f"round_to_nearest needs 2 to 8 bits, got {bits!r}; use fit_binary for one bit")
-    top = 2 ** (bits - 1) - 1
-    return _fit(z, t, np.arange(-top, top + 1, dtype=np.float64), per_row, refine, "round_to_nearest")
+    return _fit(z, t, 2 ** (bits - 1) - 1, per_row, refine, "round_to_nearest")

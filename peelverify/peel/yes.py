@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from peelverify.errors import DomainError, InputError, NonFiniteError, NumericalError, ShapeError
-from peelverify.peel.least_squares import Factor, Fit, Matrix, as_matrix
+from peelverify.peel.least_squares import Factor, Fit, Matrix, as_matrix, one_thread
 from peelverify.peel.maps import Map, all_last, check_map, check_maps, children, landmarks
 from peelverify.registry import measured
 from peelverify.verdict import Outcome, Status
@@ -235,7 +235,7 @@ def yes_bounds(
             else:
                 visit(branch, out, reached)
 
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"), one_thread(labels.shape[1]):
         visit((), features, 1.0)
     if not all(math.isfinite(b) for b in bounds.values()):
         raise NumericalError("yes_bounds overflowed in a loss; scale the data", outcome=Outcome.FAILED)
@@ -268,9 +268,10 @@ def yes_network(x: Any, y: Any, hidden: Sequence[Any], target: Iterable[int], *,
     targets = [*states, labels]
     layers: list[Fit] = []
     state = features
-    for index, aim in enumerate(chosen):
-        fit, state = _solve(Factor(state, bias=bias), state, targets[aim - 1], index + 1 == len(chosen))
-        layers.append(fit)
+    with one_thread(labels.shape[1]):
+        for index, aim in enumerate(chosen):
+            fit, state = _solve(Factor(state, bias=bias), state, targets[aim - 1], index + 1 == len(chosen))
+            layers.append(fit)
     return YesNetwork(chosen, tuple(layers))
 
 
@@ -293,7 +294,8 @@ def last_layer_refit(y: Any, features: Any, *, bias: bool = True) -> float:
             f"last_layer_refit needs as many rows in features as in y, got {len(z)} and {len(labels)}; "
             "evaluate the network on the samples of y"
         )
-    return _loss(Factor(z, bias=bias).solve(labels)(z), labels)
+    with one_thread(z.shape[1]):
+        return _loss(Factor(z, bias=bias).solve(labels)(z), labels)
 
 
 def decibel(loss: float) -> float:

@@ -1,12 +1,15 @@
 module
 
+public import Proofs.Activations
+public import Proofs.Blocks
 public import Proofs.Certificate
 public import Proofs.Compression
+public import Proofs.Counting
 public import Proofs.Field
-public import Proofs.Rounding
-public import Proofs.Sum
-public import Proofs.Vector
 public import Proofs.Logits
 public import Proofs.Matrix
 public import Proofs.Peeling
 public import Proofs.Propagation
+public import Proofs.Rounding
+public import Proofs.Sum
+public import Proofs.Vector

@@ -17,7 +17,7 @@ from peelverify.errors import NonFiniteError
 from peelverify.evaluate.stream import batches
 from peelverify.models.view import ModelView, Trace
 
-__all__ = ["BlockWalk", "input_energy", "watch_inputs"]
+__all__ = ["BlockWalk", "input_energy", "input_gram", "watch_inputs"]
 
 OnInput = Callable[[str, Tensor], None]
 """Called with (name of a linear map, its input of shape (windows, length, inputs))."""
@@ -42,11 +42,15 @@ class BlockWalk:
             trace.states, trace.logits = [], trace.logits[:0]  # only the arguments of the blocks are needed
             self._traces.append(trace)
 
-    def watch(self, index: int, receive: OnInput) -> None:
+    def watch(
+        self, index: int, receive: OnInput, after_batch: Callable[[], None] | None = None
+    ) -> None:
         """Run block ``index`` on the current states and report the inputs of its linear maps; states stay."""
         with watch_inputs(self.view.linears(index), receive):
             for trace, state in zip(self._traces, self._states, strict=True):
                 trace.block(index, state)
+                if after_batch is not None:
+                    after_batch()
 
     def advance(self, index: int) -> None:
         """Send the states through block ``index`` as it is now.
@@ -67,7 +71,7 @@ def watch_inputs(linears: dict[str, nn.Module], receive: OnInput) -> Iterator[No
 
     def hook(name: str) -> Callable[..., None]:
         def before(module: nn.Module, args: tuple[Any, ...]) -> None:
-            receive(name, args[0].detach())
+            receive(name, args[0])
 
         return before
 
@@ -89,3 +93,27 @@ def input_energy(walk: BlockWalk, index: int) -> dict[str, Tensor]:
 
     walk.watch(index, add)
     return {name: total / walk.windows for name, total in sums.items()}
+
+
+def input_gram(walk: BlockWalk, index: int) -> dict[str, Tensor]:
+    """For each linear map of a block: sum over tokens of x x^T, (inputs, inputs), float64.
+
+    Products of float32 inputs are exact in float64, and sums over tokens are additive, so memory does not
+    grow with the text. Maps that read the same tensor share one Gram matrix.
+    """
+    grams: dict[str, Tensor] = {}
+    shared: dict[str, str] = {}
+    previous: list[tuple[str, Tensor]] = []
+
+    def add(name: str, x: Tensor) -> None:
+        for other, seen in previous:
+            if seen is x:
+                shared[name] = other
+                return
+        previous.append((name, x))
+        flat = x.flatten(0, -2).double()
+        product = flat.T @ flat
+        grams[name] = grams[name] + product if name in grams else product
+
+    walk.watch(index, add, after_batch=previous.clear)
+    return {name: grams[shared.get(name, name)] for name in (*grams, *shared)}

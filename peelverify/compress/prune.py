@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from peelverify.compress.calibrate import BlockWalk, input_energy
+from peelverify.compress.calibrate import BlockWalk, input_energy, input_gram
 from peelverify.compress.copies import Compressed, copy_view, linear_maps, weight_rows, write_rows
 from peelverify.compress.record import compression_record
 from peelverify.errors import DomainError, InputError, NonFiniteError, ShapeError
@@ -21,7 +21,8 @@ from peelverify.evaluate.stream import check_windows
 from peelverify.models.view import ModelView
 from peelverify.registry import measured
 
-__all__ = ["Group", "check_sparsity", "drop_mask", "prune_model", "prune_weight", "wanda_score"]
+__all__ = ["PRUNERS", "Group", "check_sparsity", "drop_mask", "prune_model", "prune_weight", "sparsity_by_block",
+           "wanda_score"]
 
 Group = Literal["matrix", "row"]
 
@@ -52,21 +53,28 @@ def wanda_score(weight: Tensor, energy: Tensor) -> Tensor:
 
 
 def drop_mask(
-    score: Tensor, sparsity: float, *, group: Group = "row", pattern: tuple[int, int] | None = None
+    score: Tensor,
+    sparsity: float = 0.5,
+    *,
+    group: Group = "row",
+    pattern: tuple[int, int] | None = None,
+    count: int | None = None,
 ) -> Tensor:
     """Mark the smallest scores of each group.
 
     Args:
         score: (outputs, inputs).
-        sparsity: fraction to mark, rounded down to whole weights in each group; unused with a pattern.
+        sparsity: fraction to mark, rounded down to whole weights in each group; unused with pattern or count.
         group: "row" compares within a row of outputs, "matrix" within the whole matrix.
         pattern: (N, M): mark the N smallest of every M consecutive inputs instead.
+        count: mark exactly so many in all; rows share them evenly, and what does not divide goes to the rows
+            whose next score is smallest.
 
     Returns:
         Boolean (outputs, inputs), True where a weight goes. Ties go by position, the earlier first.
 
     Raises:
-        DomainError: sparsity outside (0, 1), or a pattern without 0 < N < M.
+        DomainError: sparsity outside (0, 1), a count beyond the matrix, or a pattern without 0 < N < M.
         ShapeError: M does not divide the inputs.
     """
     rows, inputs = score.shape
@@ -80,13 +88,25 @@ def drop_mask(
                 "choose another pattern",
                 inputs=inputs, pattern=pattern,
             )
-        groups, count = score.reshape(rows * inputs // m, m), n
-    else:
+        return _smallest(score.reshape(rows * inputs // m, m), n).reshape(rows, inputs)
+    groups = score if group == "row" else score.reshape(1, -1)
+    if count is None:
         check_sparsity(sparsity, function="drop_mask")
-        groups = score if group == "row" else score.reshape(1, -1)
-        count = int(groups.shape[1] * sparsity)
+        return _smallest(groups, int(groups.shape[1] * sparsity)).reshape(rows, inputs)
+    if not 0 <= count <= score.numel():
+        raise DomainError(f"drop_mask needs a count from 0 to {score.numel()}, got {count}; see the matrix")
+    each, left = divmod(count, len(groups))
+    mask = _smallest(groups, each)
+    if left:
+        following = torch.sort(groups, dim=1, stable=True).indices[:, each]
+        chosen = torch.sort(groups[torch.arange(len(groups)), following], stable=True).indices[:left]
+        mask[chosen, following[chosen]] = True
+    return mask.reshape(rows, inputs)
+
+
+def _smallest(groups: Tensor, count: int) -> Tensor:
     order = torch.sort(groups, dim=1, stable=True).indices[:, :count]
-    return torch.zeros_like(groups, dtype=torch.bool).scatter_(1, order, True).reshape(rows, inputs)
+    return torch.zeros_like(groups, dtype=torch.bool).scatter_(1, order, True)
 
 
 @measured("bound: the theorems on dropped entries; this computes the matrix they speak of")
@@ -97,6 +117,7 @@ def prune_weight(
     energy: Tensor | None = None,
     group: Group | None = None,
     pattern: tuple[int, int] | None = None,
+    count: int | None = None,
 ) -> Tensor:
     """Zero a fraction of a matrix: by Wanda's score if ``energy`` is given, else by magnitude.
 
@@ -106,6 +127,7 @@ def prune_weight(
         energy: (inputs,) input energies; see `wanda_score`.
         group: "row" or "matrix"; None takes the published choice: rows for Wanda, the matrix for magnitude.
         pattern: (N, M) zeroes N of every M consecutive inputs instead, (2, 4) for sparse tensor cores.
+        count: zeros exactly so many weights instead; see `drop_mask`.
 
     Returns:
         A new matrix; weights that stay are not changed.
@@ -118,7 +140,7 @@ def prune_weight(
     if not torch.isfinite(score).all():
         raise NonFiniteError("prune_weight needs finite weights and inputs, got NaN or infinity; check them")
     group = group or ("matrix" if energy is None else "row")
-    return weight.masked_fill(drop_mask(score, sparsity, group=group, pattern=pattern), 0.0)
+    return weight.masked_fill(drop_mask(score, sparsity, group=group, pattern=pattern, count=count), 0.0)
 
 
 @measured("an approximation; peelverify.certify bounds its effect on given text")
@@ -126,55 +148,67 @@ def prune_model(
     model: ModelView | nn.Module,
     sparsity: float | Mapping[int, float] = 0.5,
     *,
-    method: Literal["magnitude", "wanda"] = "magnitude",
+    method: str = "magnitude",
     input_ids: Tensor | None = None,
     pattern: tuple[int, int] | None = None,
+    counts: Mapping[str, int] | None = None,
     on_block: Callable[[int, int], None] | None = None,
 ) -> Compressed:
     """Prune every linear map inside the blocks; embedding, norms, biases and head stay.
 
-    Wanda goes through the blocks in order. The inputs of all maps of a block are measured in one pass of the
-    block as it was; the block is pruned; then its *pruned* output feeds the next block.
+    Wanda and SparseGPT go through the blocks in order. The inputs of all maps of a block are measured in one
+    pass of the block as it was; the block is pruned; then its *pruned* output feeds the next block.
 
     Args:
         model: a decoder; it is copied.
         sparsity: fraction in (0, 1), one for all blocks or by block index.
-        method: "magnitude" (each matrix by |W|) or "wanda" (each row by |W| |x|).
-        input_ids: calibration ids (windows, length), needed by Wanda.
+        method: "magnitude" (each matrix by |W|), "wanda" (each row by |W| |x|) or "sparsegpt" (by second-order
+            cost, with what stays shifted to make up for it).
+        input_ids: calibration ids (windows, length), needed by all but magnitude.
         pattern: (N, M), for instance (2, 4), in place of a sparsity.
+        counts: number of weights to zero in each matrix, by ``"block.name"``, in place of a sparsity; see
+            `peelverify.compress.schedule.Schedule.counts`.
         on_block: called with (blocks done, in all).
 
     Returns:
         The pruned model and its record, with the fraction of zeros that was reached.
 
     Raises:
-        DomainError, ShapeError: a sparsity or pattern that does not fit; raised before any work.
-        InputError: Wanda without calibration ids, ids that do not fit, an unknown method.
+        DomainError, ShapeError: a sparsity, pattern or count that does not fit; raised before any work.
+        InputError: calibration ids missing or unfit, an unknown method.
 
     Source:
-        [Sun2024]. Deviations: (1) input energies are summed in float64; (2) magnitude drops exactly the count
-        asked, where the published code drops one more and all ties.
+        [Sun2024], [Frantar2023b]. Deviations: (1) statistics are summed in float64; (2) magnitude drops
+        exactly the count asked, where the published code drops one more and all ties.
     """
     view = copy_view(model)
     maps = linear_maps(view)
-    if method not in ("magnitude", "wanda"):
-        raise InputError(f"prune_model needs method 'magnitude' or 'wanda', got {method!r}; name one of them")
+    if method not in PRUNERS:
+        raise InputError(f"prune_model needs a method among {', '.join(PRUNERS)}, got {method!r}; name one")
     by_block = sparsity_by_block(sparsity, view.depth, function="prune_model")
-    if pattern is not None:
-        for linear in maps.values():
-            drop_mask(torch.zeros(1, weight_rows(linear).shape[1]), 0.5, pattern=pattern)
-    if method == "wanda":
+    for linear in maps.values():
+        if pattern is not None:
+            drop_mask(torch.zeros(1, weight_rows(linear).shape[1]), pattern=pattern)
+    if counts is not None and set(counts) != set(maps):
+        raise DomainError(
+            f"prune_model needs a count for each of the {len(maps)} matrices, got {len(counts)}; "
+            "make them with Schedule.counts"
+        )
+    walk = None
+    if method != "magnitude":
         if input_ids is None:
-            raise InputError("prune_model needs input_ids for Wanda, got none; give calibration windows")
+            raise InputError(f"prune_model needs input_ids for {method!r}, got none; give calibration windows")
         walk = BlockWalk(view, check_windows(view, input_ids, function="prune_model"))
     for index in range(view.depth):
-        energies = input_energy(walk, index) if method == "wanda" else {}
+        measure = PRUNERS[method][0]
+        statistics = measure(walk, index) if walk is not None else {}
         for name, linear in view.linears(index).items():
-            pruned = prune_weight(
-                weight_rows(linear), by_block[index], energy=energies.get(name), pattern=pattern
-            )
-            write_rows(linear, pruned)
-        if method == "wanda":
+            drop = {
+                "sparsity": by_block[index], "pattern": pattern,
+                "count": None if counts is None else counts[f"{index}.{name}"],
+            }
+            write_rows(linear, PRUNERS[method][1](weight_rows(linear), statistics.get(name), drop))
+        if walk is not None:
             walk.advance(index)
         if on_block is not None:
             on_block(index + 1, view.depth)
@@ -182,12 +216,31 @@ def prune_model(
     numel = sum(weight_rows(m).numel() for m in maps.values())
     record = compression_record(
         method, depth=view.depth,
-        sparsity_by_block=None if pattern else by_block,
+        sparsity_by_block=None if pattern or counts else by_block,
+        zeros_by_matrix=None if counts is None else dict(counts),
         pattern=f"{pattern[0]}:{pattern[1]}" if pattern else None,
         zero_fraction=zeros / numel,
-        calibration_shape=list(input_ids.shape) if method == "wanda" and input_ids is not None else None,
+        calibration_shape=list(input_ids.shape) if walk is not None and input_ids is not None else None,
     )
     return Compressed(view, record)
+
+
+def _by_score(weight: Tensor, energy: Tensor | None, drop: dict[str, Any]) -> Tensor:
+    return prune_weight(weight, energy=energy, **drop)
+
+
+def _by_second_order(weight: Tensor, gram: Tensor, drop: dict[str, Any]) -> Tensor:
+    from peelverify.compress.secondorder import sparsegpt_weight
+
+    return sparsegpt_weight(weight, gram, **drop).weight
+
+
+PRUNERS: dict[str, tuple[Callable[..., Any], Callable[..., Tensor]]] = {
+    "magnitude": (lambda walk, index: {}, _by_score),
+    "wanda": (input_energy, _by_score),
+    "sparsegpt": (input_gram, _by_second_order),
+}
+"""Method -> (what it measures of a block's inputs, how it prunes a matrix with that)."""
 
 
 def sparsity_by_block(sparsity: float | Mapping[int, float], depth: int, *, function: str) -> list[float]:

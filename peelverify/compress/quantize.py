@@ -8,18 +8,24 @@ representable in the dtype of the weights: the stored matrix *is* codes times st
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from peelverify.compress.calibrate import BlockWalk, input_gram
 from peelverify.compress.copies import Compressed, copy_view, linear_maps, weight_rows, write_rows
 from peelverify.compress.record import compression_record
-from peelverify.errors import DomainError, NonFiniteError, ShapeError
+from peelverify.errors import DomainError, InputError, NonFiniteError, ShapeError
+from peelverify.evaluate.stream import check_windows
 from peelverify.models.view import ModelView
 from peelverify.registry import measured
 
-__all__ = ["Quantized", "quantize_model", "round_to_nearest"]
+__all__ = [
+    "QUANTIZERS", "Quantized", "check_grid", "exact_step", "nearest_codes", "quantize_model", "round_to_nearest",
+    "top_code",
+]
 
 _SIGNIFICAND = {torch.float64: 53, torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
 
@@ -47,14 +53,15 @@ class Quantized:
     @property
     def range_end(self) -> Tensor:
         """(outputs, groups) float64 largest grid point: weights beyond it are clipped."""
-        return self.step * _top(self.bits)
+        return self.step * top_code(self.bits)
 
     def expanded_step(self) -> Tensor:
         """(outputs, inputs) step of each weight."""
         return self.step.repeat_interleave(self.group, dim=1)
 
 
-def _top(bits: int) -> int:
+def top_code(bits: int) -> int:
+    """Largest code of a symmetric grid."""
     return 2 ** (bits - 1) - 1
 
 
@@ -121,8 +128,8 @@ def round_to_nearest(weight: Tensor, bits: int, *, group: int | None = None, cli
             f"round_to_nearest needs weights well below overflow of {weight.dtype}, "
             f"got {float(largest.max()):.3g}; scale the matrix or widen the dtype"
         )
-    top = _top(bits)
-    step = _exact_step(largest * clip / top, weight.dtype, bits)
+    top = top_code(bits)
+    step = exact_step(largest * clip / top, weight.dtype, bits)
     codes = nearest_codes(grid, step[:, :, None], top)
     values = (codes * step[:, :, None]).reshape(rows, inputs)
     return Quantized(
@@ -138,16 +145,14 @@ def round_to_nearest(weight: Tensor, bits: int, *, group: int | None = None, cli
 def nearest_codes(values: Tensor, step: Tensor, top: int) -> Tensor:
     """Codes of the nearest grid points (ties to even), clamped to [-top, top]; float64 in, float64 out.
 
-    The quotient may be rounded across a tie, but the remainder is exact: one correction makes the code exact.
+    The rounded quotient is on the true side of a tie: with steps from `exact_step`, a tie has at most 54
+    significant bits, so a float64 value beside it is at least half a unit in the last place away, and
+    dividing by the step, whose significand is below 2, leaves more than half a unit of the quotient.
     """
-    safe = torch.where(step > 0, step, 1.0)
-    codes = torch.round(values / safe)
-    remainder = values - codes * safe
-    codes = torch.where(remainder.abs() > safe / 2, codes + remainder.sign(), codes)
-    return codes.clamp(-top, top)
+    return torch.round(values / torch.where(step > 0, step, 1.0)).clamp(-top, top)
 
 
-def _exact_step(step: Tensor, dtype: torch.dtype, bits: int) -> Tensor:
+def exact_step(step: Tensor, dtype: torch.dtype, bits: int) -> Tensor:
     """Round steps up so that every code times step is exactly a number of ``dtype``."""
     keep = _SIGNIFICAND[dtype] - max(bits - 1, 1)
     _, exponent = torch.frexp(step)
@@ -156,34 +161,76 @@ def _exact_step(step: Tensor, dtype: torch.dtype, bits: int) -> Tensor:
     return torch.ceil(step / unit) * unit
 
 
+QUANTIZERS = ("rtn", "gptq")
+
+
 @measured("an approximation; peelverify.certify bounds its effect on given text")
 def quantize_model(
-    model: ModelView | nn.Module, bits: int = 4, *, group: int | None = None, clip: float = 1.0
+    model: ModelView | nn.Module,
+    bits: int = 4,
+    *,
+    group: int | None = None,
+    clip: float = 1.0,
+    method: str = "rtn",
+    input_ids: Tensor | None = None,
+    on_block: Callable[[int, int], None] | None = None,
 ) -> Compressed:
-    """Round every linear map inside the blocks to nearest; embedding, norms, biases and head stay.
+    """Quantise every linear map inside the blocks; embedding, norms, biases and head stay.
 
     Args:
         model: a decoder; it is copied.
         bits: 2 to 8.
         group: inputs that share a step; None: one step a row of outputs.
-        clip: see `round_to_nearest`.
+        clip: see `round_to_nearest`; "rtn" only.
+        method: "rtn" rounds to nearest; "gptq" goes column by column and block by block, on inputs from the
+            blocks already quantised.
+        input_ids: calibration ids (windows, length), needed by "gptq".
+        on_block: called with (blocks done, in all).
 
     Returns:
         The model with dequantised weights, the record, and a `Quantized` for each matrix.
 
     Raises:
         DomainError, ShapeError: see `round_to_nearest`; raised before any matrix is touched.
+        InputError: unknown method, or calibration ids missing or unfit.
     """
     view = copy_view(model)
     maps = linear_maps(view)
     for linear in maps.values():
         check_grid(bits, weight_rows(linear).shape[1], group, function="quantize_model")
-    matrices = {}
-    for name, linear in maps.items():
-        matrices[name] = round_to_nearest(weight_rows(linear), bits, group=group, clip=clip)
-        write_rows(linear, matrices[name].weight)
+    if method not in QUANTIZERS:
+        raise InputError(f"quantize_model needs a method among {', '.join(QUANTIZERS)}, got {method!r}; name one")
+    walk = None
+    if method == "gptq":
+        if input_ids is None:
+            raise InputError("quantize_model needs input_ids for 'gptq', got none; give calibration windows")
+        walk = BlockWalk(view, check_windows(view, input_ids, function="quantize_model"))
+    matrices: dict[str, Quantized] = {}
+    for index in range(view.depth):
+        grams = input_gram(walk, index) if walk is not None else {}
+        for name, linear in view.linears(index).items():
+            rows = weight_rows(linear)
+            if walk is None:
+                found = round_to_nearest(rows, bits, group=group, clip=clip)
+            else:
+                found = _gptq(rows, grams[name], bits, group)
+            matrices[f"{index}.{name}"] = found
+            write_rows(linear, found.weight)
+        if walk is not None:
+            walk.advance(index)
+        if on_block is not None:
+            on_block(index + 1, view.depth)
     record = compression_record(
-        "rtn", depth=view.depth, bits=bits, group=group, clip_fraction=clip,
+        method, depth=view.depth, bits=bits, group=group, clip_fraction=clip if method == "rtn" else None,
         clipped_weights=sum(m.clipped for m in matrices.values()),
+        calibration_shape=list(input_ids.shape) if walk is not None and input_ids is not None else None,
     )
     return Compressed(view, record, matrices)
+
+
+def _gptq(rows: Tensor, gram: Tensor, bits: int, group: int | None) -> Quantized:
+    from peelverify.compress.secondorder import gptq_weight
+
+    quantized = gptq_weight(rows, gram, bits, group=group).quantized
+    assert quantized is not None
+    return quantized

@@ -187,9 +187,9 @@ def test_impossible_sparsities_are_refused(view, sparsity):
 
 def test_bad_calls_are_refused(view, ids):
     """Wanda without text, unknown methods, patterns that do not fit, non-finite weights."""
-    with pytest.raises(InputError, match="needs input_ids for Wanda"):
+    with pytest.raises(InputError, match="needs input_ids for 'wanda'"):
         prune_model(view, method="wanda")
-    with pytest.raises(InputError, match="'magnitude' or 'wanda'"):
+    with pytest.raises(InputError, match="a method among magnitude"):
         prune_model(view, method="other")
     with pytest.raises(InputError, match="at most 64 tokens"):
         prune_model(view, method="wanda", input_ids=ids.reshape(1, -1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -59,6 +60,25 @@ def test_error_is_at_most_half_a_step_exactly(weight, bits):
 def test_error_is_at_most_half_a_step_exactly_in_float64(weight, bits):
     """float64 weights, where the quotient alone can round across a tie."""
     check_exactly(torch.from_numpy(weight.copy()), bits)
+
+
+@given(st.integers(2**49, 2**50 - 1), st.integers(0, 5), st.sampled_from([-1, 1]))
+def test_no_quotient_rounds_across_a_tie(significand, k, side):
+    """float64 values right beside a tie of a step with 50 significant bits go to their own side, exactly."""
+    step = math.ldexp(significand, -49)
+    tie = Fraction(step) * (2 * k + 1) / 2
+    value = float(tie)
+    while not (Fraction(value) - tie) * side > 0:
+        value = math.nextafter(value, side * math.inf)
+    found = round_to_nearest(torch.tensor([[7 * step, value]], dtype=torch.float64), 4)
+    assert float(found.step[0, 0]) == step
+    assert int(found.codes[0, 1]) == (k + 1 if side > 0 else k)
+
+
+def test_ties_go_to_even_codes():
+    """Exactly half-way weights go to the even code."""
+    found = round_to_nearest(torch.tensor([[7, 0.5, 1.5, 2.5, -0.5, -1.5]]), 4)
+    assert found.codes.tolist() == [[7, 0, 2, 2, 0, -2]]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -157,6 +157,7 @@ def test_draws_do_not_depend_on_how_many_there_are(llama, ids):
     """The first draw of one is the first draw of three."""
     one, three = (measure_rho(llama, ids, draws=d).energy for d in (1, 3))
     assert np.array_equal(one[0], three[0])
+    assert not np.array_equal(three[0], three[1]) and not np.array_equal(three[1], three[2])
 
 
 def test_noise_of_a_window_does_not_depend_on_batching(llama, ids, monkeypatch):

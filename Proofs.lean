@@ -8,6 +8,7 @@ public import Proofs.Counting
 public import Proofs.Field
 public import Proofs.Logits
 public import Proofs.Matrix
+public import Proofs.Packed
 public import Proofs.Peeling
 public import Proofs.Propagation
 public import Proofs.Rounding

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
@@ -66,6 +67,19 @@ def test_losses_are_those_of_perplexity(pair, ids):
 
 def test_divergence_has_a_direction(pair, ids):
     """KL is not symmetric: exchanging the models exchanges the losses and changes KL."""
+    flat = copy.deepcopy(pair[0])  # a model that is nearly certain against one that knows nothing
+    with torch.no_grad():
+        pair[0].norm.weight.mul_(8)
+        flat.lm_head.weight.zero_()
+    try:
+        with torch.no_grad():
+            z = torch.log_softmax(pair[0].model(input_ids=ids, use_cache=False).logits[:, :-1].double(), dim=-1)
+        # against uniform predictions, KL(p || uniform) = log 256 - entropy(p)
+        wanted = float((np.log(256) + (z.exp() * z).sum(-1)).mean())
+        assert divergence(pair[0], flat, ids).kl == pytest.approx(wanted, rel=1e-6)
+    finally:
+        with torch.no_grad():
+            pair[0].norm.weight.div_(8)
     forth, back = divergence(*pair, ids), divergence(pair[1], pair[0], ids)
     assert forth.delta_loss == pytest.approx(-back.delta_loss)
     assert forth.kl != back.kl

@@ -117,14 +117,14 @@ class ClosedForm:
     def fit(self, problem: BlockProblem, targets: Sequence[Tensor]) -> list[nn.Module]:
         """Solve the attention output for all targets at once, then the MLP output for each."""
         family, state = problem.view.family, problem.state
-        base = copy.deepcopy(problem.fresh)
+        base = copy_block(problem.fresh)
         _zero(base.get_submodule(family.attention_out))
         _zero(base.get_submodule(family.mlp_out))
         features, _ = _capture(problem, base, family.attention_out)
         attention = self._solve(base.get_submodule(family.attention_out), features, [t - state for t in targets])
         fitted = []
         for (weight, bias), target in zip(attention, targets, strict=True):
-            module = copy.deepcopy(base)
+            module = copy_block(base)
             _set(module.get_submodule(family.attention_out), weight, bias)
             inner, middle = _capture(problem, module, family.mlp_out)
             out = module.get_submodule(family.mlp_out)
@@ -191,7 +191,7 @@ class Gradient:
         return [self._train(problem, target.detach()) for target in targets]
 
     def _train(self, problem: BlockProblem, target: Tensor) -> nn.Module:
-        module = copy.deepcopy(problem.fresh).requires_grad_(True)
+        module = copy_block(problem.fresh).requires_grad_(True)
         size = float(target.var().clamp_min(1e-12))
         adam = torch.optim.Adam(module.parameters(), lr=self.learning_rate)
         generator = torch.Generator().manual_seed(problem.seed)
@@ -212,6 +212,12 @@ class Gradient:
                 outcome=Outcome.FAILED,
             )
         return module.requires_grad_(False).eval()
+
+
+def copy_block(module: nn.Module) -> nn.Module:
+    """Copy a block; its config stays shared."""
+    configs = {id(m.config): m.config for m in module.modules() if hasattr(m, "config")}
+    return copy.deepcopy(module, configs)
 
 
 SOLVERS: dict[str, type[ClosedForm] | type[Gradient]] = {"closed-form": ClosedForm, "gradient": Gradient}

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from peelverify.errors import InputError, InvariantError
 from peelverify.models.view import ModelView, Trace
 from peelverify.peel.maps import Map, all_last, check_map, check_maps, children, landmarks
-from peelverify.peel.solvers import BlockProblem, Solver, fit_head, solver_named, token_losses
+from peelverify.peel.solvers import BlockProblem, Solver, copy_block, fit_head, solver_named, token_losses
 from peelverify.peel.yes import status_of
 from peelverify.registry import measured
 from peelverify.verdict import Status
@@ -163,13 +163,19 @@ def _fresh(view: ModelView, seed: int) -> nn.Module:
 
 def _share_embeddings(view: ModelView, module: nn.Module) -> None:
     """Copy everything before the first block from the trained model: what is neither block, norm nor head."""
-    family = view.family
-    own = (family.blocks, family.norm, family.head, *([family.project] if family.project else []))
+    blocks = f"{view.family.blocks}."
     trained = view.model.state_dict()
     with torch.no_grad():
         for name, tensor in module.state_dict().items():
-            if not name.startswith(tuple(f"{prefix}." for prefix in own)):
+            if not name.startswith(blocks) and not _is_ending(view, name):
                 tensor.copy_(trained[name])
+
+
+def _is_ending(view: ModelView, name: str) -> bool:
+    """Whether a weight belongs to what follows the blocks."""
+    family = view.family
+    ends = (family.norm, family.head, *([family.project] if family.project else []))
+    return name.startswith(tuple(f"{prefix}." for prefix in ends))
 
 
 def _tied(view: ModelView) -> bool:
@@ -197,6 +203,11 @@ class _Chains:
         self.module = _fresh(view, seed)
         _share_embeddings(view, self.module)
         self.fresh = ModelView(self.module)
+        fixed = (f"{view.family.blocks}.", *(("lm_head.",) if self.tied else ()))
+        self.ending = {
+            name: tensor.clone() for name, tensor in self.module.state_dict().items()
+            if _is_ending(view, name) and not name.startswith(fixed)
+        }
         for index, block in enumerate(self.fresh.blocks):
             solver.prepare(block, seed * 1009 + index)
         self.model_losses = self._losses(view, fit, fit.states[-1])
@@ -238,13 +249,13 @@ class _Chains:
     def _finish(
         self, target: Map, state: Tensor, held: Tensor | None, blocks: list[nn.Module], residuals: list[float]
     ) -> None:
-        module = copy.deepcopy(self.module)
-        witness = ModelView(module)
-        for index, block in enumerate(blocks):
-            witness.blocks[index] = copy.deepcopy(block)
+        witness = self.fresh
+        with torch.no_grad():
+            for name, tensor in self.ending.items():
+                self.module.state_dict()[name].copy_(tensor)
         if self.tied:
-            before = (state, held) if len(blocks) == 1 else self._last_inputs(blocks)
-            state, held = self._fit_tied(witness, before)
+            blocks = [*blocks[:-1], copy_block(blocks[-1])]
+            state, held = self._fit_tied(witness, blocks)
         else:
             self._fit_untied(witness, state)
         fitted = self._losses(witness, self.fit, state)
@@ -260,9 +271,17 @@ class _Chains:
         if self.keep == "all" or not self.chains or result.loss < min(c.loss for c in self.chains.values()):
             if self.keep == "best":
                 self.parts.clear()
-            self.parts[target] = module.state_dict()
+            self.parts[target] = self._weights(blocks)
         self.chains[target] = result
         self._tick("head " + ",".join(str(a) for a in target))
+
+    def _weights(self, blocks: list[nn.Module]) -> dict[str, Tensor]:
+        """State dict of the complete witness: fitted blocks, everything else from the working copy."""
+        prefix = self.view.family.blocks
+        found = {n: t.clone() for n, t in self.module.state_dict().items() if not n.startswith(f"{prefix}.")}
+        for index, block in enumerate(blocks):
+            found.update({f"{prefix}.{index}.{n}": t for n, t in block.state_dict().items()})
+        return found
 
     def _last_inputs(self, blocks: list[nn.Module]) -> tuple[Tensor, Tensor | None]:
         """States that enter the last block of a chain, computed anew."""
@@ -293,11 +312,11 @@ class _Chains:
         )
 
     def _fit_tied(
-        self, witness: ModelView, before: tuple[Tensor, Tensor | None]
+        self, witness: ModelView, blocks: list[nn.Module]
     ) -> tuple[Tensor, Tensor | None]:
         """Final norm and the last MLP output by cross-entropy; embedding and head stay the frozen embedding."""
-        last = witness.depth - 1
-        block = witness.blocks[last]
+        last, block = len(blocks) - 1, blocks[-1]
+        before = self._last_inputs(blocks)
         out = block.get_submodule(witness.family.mlp_out)
         seen: list[Tensor] = []
         handle = out.register_forward_hook(lambda m, args, result: seen.extend((args[0], result)))
@@ -307,7 +326,7 @@ class _Chains:
         rest = full - written.reshape(full.shape)
         inner = inner.reshape(*full.shape[:2], -1)
         weight = ModelView.weight(out)
-        learned = weight.detach().clone()
+        learned = weight.detach().clone(memory_format=torch.contiguous_format)
         bias = getattr(out, "bias", None)
         norm = [] if witness.norm is None else list(witness.norm.parameters())
         shift = None if bias is None else bias.detach().clone()

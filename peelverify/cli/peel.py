@@ -1,0 +1,273 @@
+"""``peelverify peel``: YES bounds of the checkpoints of a training run, as a table, a file and a picture."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from peelverify.peel.cloud import CloudSeries
+
+__all__ = ["register"]
+
+HELP = """Compare checkpoints with networks that are fitted to their states layer by layer.
+
+Each CHECKPOINT is a model directory, or a folder whose subfolders step-* or checkpoint-* are models; they are
+taken in the order given. Half of the token windows, spread over the text, fit the chains, the other half decides.
+
+RED: the loss is above YES-0. YELLOW: below YES-0, above the best witness. GREEN: not refuted by this suite of
+witnesses, which proves nothing. All three end with exit status 0; bad input ends with 2.
+
+Example: peelverify peel runs/step-100 runs/step-200 --text corpus.txt --out cloud
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("peel", help=HELP, no_args_is_help=True)(peel)
+
+
+def peel(
+    checkpoints: Annotated[
+        list[str] | None, typer.Argument(metavar="CHECKPOINT...", help="Model directories in training order.")
+    ] = None,
+    text: Annotated[Path | None, typer.Option(help="UTF-8 text file; Python's own documentation if left out.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for peel.json and cloud.png, rewritten as results arrive.")] = None,
+    tokens: Annotated[int, typer.Option(min=8, help="Tokens to fit on; as many more decide.")] = 4096,
+    window: Annotated[int, typer.Option(min=2, help="Tokens a window.")] = 128,
+    maps: Annotated[
+        str | None,
+        typer.Option(help="Maps such as 'direct; 1,2,4,4', or all, named, landmarks, prefixes, first-and-last."),
+    ] = None,
+    solver: Annotated[str, typer.Option(help="closed-form or gradient.")] = "closed-form",
+    budget: Annotated[
+        int | None, typer.Option(min=1, help="L-BFGS steps of the head (closed-form) or Adam steps a block (gradient).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the fresh weights.")] = 0,
+    problem: Annotated[
+        str | None, typer.Option(help="Train and watch a small ReLU network instead: digits, absolute or denoising.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of --problem.")] = None,
+    save_witness: Annotated[
+        Path | None, typer.Option(help="Save the best witness of the last checkpoint as a model directory.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+) -> None:
+    """Evaluate checkpoints one by one."""
+    from peelverify.cli import console
+    from peelverify.errors import InputError
+
+    if problem is not None:
+        if checkpoints:
+            raise InputError("peel needs either checkpoints or --problem, got both; leave one out")
+        series = _watch(problem, epochs, seed, out)
+    else:
+        if not checkpoints:
+            raise InputError("peel needs at least one CHECKPOINT, got none; name model directories or --problem")
+        series = _evaluate(checkpoints, text, out, tokens, window, maps, solver, budget, seed, save_witness)
+    if as_json:
+        console.emit_json(series.to_json())
+    else:
+        typer.echo(table(series))
+
+
+def find_checkpoints(given: list[str]) -> list[Path]:
+    """Model directories named on the command line, with folders of checkpoints opened in numeric order.
+
+    Raises:
+        ArtifactError: no such folder, or a folder without a model.
+    """
+    from peelverify.errors import ArtifactError
+
+    found: list[Path] = []
+    for name in given:
+        path = Path(name)
+        if not path.is_dir():
+            raise ArtifactError(f"no checkpoint directory at {name}; check the path", path=name)
+        if (path / "config.json").is_file():
+            found.append(path)
+            continue
+        inner = [
+            p for pattern in ("step-*", "checkpoint-*") for p in path.glob(pattern) if (p / "config.json").is_file()
+        ]
+        if not inner:
+            raise ArtifactError(
+                f"{name} holds neither a model (config.json) nor checkpoints named step-* or checkpoint-*; "
+                "give model directories",
+                path=name,
+            )
+        found += sorted(inner, key=lambda p: (step_of(p) if step_of(p) is not None else -1, p.name))
+    return found
+
+
+def step_of(path: Path) -> int | None:
+    """Training step in the name of a checkpoint, such as ``step-0400``."""
+    match = re.search(r"(?:step|checkpoint)[-_]?(\d+)$", path.resolve().name)
+    return int(match.group(1)) if match else None
+
+
+def _check(paths: list[Path], text: Path | None, tokens: int, window: int, maps: str | None) -> tuple[Any, ...]:
+    """Everything that can be refused before a model is loaded: configs, maps, tokenizers, text."""
+    from peelverify.data.text import builtin_text, read_text, windows
+    from peelverify.errors import InputError
+    from peelverify.models.load import load_tokenizer, model_files, read_config
+    from peelverify.peel.maps import check_maps, parse_maps
+
+    def shape(config: dict[str, Any]) -> dict[str, Any]:
+        drop = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache", "architectures")
+        return {k: v for k, v in config.items() if k not in drop}
+
+    configs = [read_config(path) for path in paths]
+    for path, config in zip(paths, configs, strict=True):
+        model_files(path)
+        if shape(config) != shape(configs[0]):
+            keys = sorted(k for k in {*config, *configs[0]} if config.get(k) != configs[0].get(k))
+            raise InputError(
+                f"peel needs checkpoints of one architecture, got {path} differing from {paths[0]} in "
+                f"{', '.join(keys[:4])}; compare runs one at a time"
+            )
+    first = configs[0]
+    depth = int(first.get("num_hidden_layers") or first.get("n_layer") or 0)
+    suite = parse_maps(maps, depth) if maps is not None else check_maps(None, depth)
+    longest = first.get("max_position_embeddings") or first.get("n_positions")
+    if longest and window > int(longest):
+        raise InputError(f"peel needs a window of at most {longest} tokens for this model, got {window}; shorten it")
+    count = max(1, tokens // window)
+    content = read_text(text) if text is not None else builtin_text()
+    tokenizer = load_tokenizer(paths[0])
+    every = windows(tokenizer, content, length=window)
+    if len(every) < 2 * count:
+        raise InputError(
+            f"peel needs {2 * count} windows of {window} tokens ({count} to fit, {count} to decide), got "
+            f"{len(every)} from this text; give a longer text, or smaller --tokens or --window"
+        )
+    places = [round(i * (len(every) - 1) / max(1, 2 * count - 1)) for i in range(2 * count)]
+    return suite, every[places[::2]], every[places[1::2]], tokenizer
+
+
+def _open_out(out: Path | None) -> None:
+    from peelverify.errors import ArtifactError
+
+    if out is None:
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "peel.json").touch()
+    except OSError as error:
+        raise ArtifactError(f"{out} cannot be written ({error.strerror}); choose another folder") from error
+
+
+def _write(series: CloudSeries, out: Path | None, *, decibels: bool = False) -> None:
+    from peelverify.peel.cloud import plot_cloud
+
+    if out is not None and series.points:
+        series.save(out / "peel.json")
+        plot_cloud(series, out / "cloud.png", decibels=decibels)
+
+
+def _evaluate(
+    checkpoints: list[str], text: Path | None, out: Path | None, tokens: int, window: int, maps: str | None,
+    solver: str, budget: int | None, seed: int, save_witness: Path | None,
+) -> CloudSeries:
+    from peelverify.cli import console
+    from peelverify.errors import ArtifactError
+    from peelverify.models.load import load_model
+    from peelverify.models.save import save_model
+    from peelverify.peel.cloud import CloudSeries
+    from peelverify.peel.solvers import solver_named
+    from peelverify.peel.transformer import yes_chain
+
+    paths = find_checkpoints(checkpoints)
+    chosen = solver_named(solver, budget)
+    suite, fit, held, tokenizer = _check(paths, text, tokens, window, maps)
+    if save_witness is not None and save_witness.exists():
+        raise ArtifactError(f"{save_witness} exists already; choose another folder for the witness")
+    _open_out(out)
+    series = CloudSeries(
+        "nats_per_token",
+        {
+            "solver": chosen.name, "budget": chosen.budget, "seed": seed, "maps": [list(m) for m in suite],
+            "fitted_tokens": _predicted(fit), "deciding_tokens": _predicted(held), "window_tokens": window,
+            "text": str(text) if text is not None else "builtin",
+        },
+    )
+    steps = [step_of(path) for path in paths]
+    ordered = all(s is not None for s in steps) and steps == sorted(steps, key=lambda s: s or 0)
+    with console.progress() as bar:
+        task = bar.add_task("peeling", total=None)
+        for index, path in enumerate(paths):
+            view = load_model(path)
+
+            def tick(done: int, total: int, what: str, *, at: int = index, name: str = path.name) -> None:
+                bar.update(task, total=total * len(paths), completed=at * total + done, description=f"{name}: {what}")
+
+            found = yes_chain(
+                view, fit, maps=suite, solver=chosen, seed=seed, held_out=held, keep="best", on_progress=tick
+            )
+            series.add(
+                path.name, found.deciding_loss, found, step=steps[index] if ordered else None, refit=found.refit,
+                extra={
+                    "loss_fitted_tokens": found.loss,
+                    "status_fitted_tokens": found.fitted_status.name,
+                    "gap_of_best": found.chains[found.best_map].gap,
+                    "gap_of_best_standard_error": found.chains[found.best_map].gap_error,
+                    "maps": {
+                        ",".join(map(str, m)): {
+                            "loss": c.loss, "loss_fitted_tokens": c.fitted, "block_residuals": list(c.residuals),
+                        }
+                        for m, c in found.chains.items()
+                    },
+                    "seconds": found.seconds,
+                },
+            )
+            _write(series, out)
+        if save_witness is not None:
+            save_model(found.witness(), save_witness, tokenizer=tokenizer)
+    return series
+
+
+def _predicted(ids: Tensor) -> int:
+    return int(ids.shape[0] * (ids.shape[1] - 1))
+
+
+def _watch(problem: str, epochs: int | None, seed: int, out: Path | None) -> CloudSeries:
+    from peelverify.cli import console
+    from peelverify.data.problems import problem_named
+    from peelverify.peel.classic import watch
+
+    task = problem_named(problem, seed=seed)
+    _open_out(out)
+    with console.progress() as bar:
+        handle = bar.add_task(f"training on {problem}", total=epochs or task.epochs)
+        return watch(
+            task, epochs=epochs, seed=seed,
+            on_progress=lambda done, total, what: bar.update(handle, total=total, completed=done, description=what),
+            on_point=lambda series: _write(series, out, decibels=True),
+        )
+
+
+def table(series: CloudSeries) -> str:
+    """The series as text: one row a checkpoint, losses in the unit of the series."""
+    rows = [("checkpoint", "loss", "YES-0", "best YES", "best map", "refit", "status", "running")]
+    for p in series.points:
+        rows.append((
+            p.label, f"{p.loss:.4f}", f"{p.yes0:.4f}", f"{p.best:.4f}", ",".join(map(str, p.best_map)),
+            "-" if p.refit is None else f"{p.refit:.4f}", p.status_now.name, p.status_running.name,
+        ))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    text_columns = (0, 4, 6, 7)
+    lines = [
+        "  ".join(c.ljust(w) if i in text_columns else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]
+    note = (
+        f"loss: measured, {series.unit.replace('_', ' ')}. YES bounds: witnessed on the same samples. "
+        "status: bounds of the checkpoint; running: smallest bounds so far."
+    )
+    green = "GREEN means: not refuted by this suite of witnesses. It does not say that training has converged."
+    return "\n".join(line.rstrip() for line in [*lines, "", note, green])

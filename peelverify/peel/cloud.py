@@ -30,7 +30,7 @@ WORDS = {
     "best": "witnessed: smallest end-to-end loss of the suite",
     "refit": "witnessed: the model's own states with a new last layer; no part of the suite",
     "status_running": "against the smallest bounds of this and all earlier checkpoints",
-    "status_now": "against the bounds of this checkpoint alone",
+    "status": "against the bounds of this checkpoint alone",
     "GREEN": GREEN_WORDS,
     "YELLOW": Status.YELLOW.meaning,
     "RED": Status.RED.meaning,
@@ -41,13 +41,13 @@ class Bounds(Protocol):
     """What a point is made from: `YesBounds` and `TransformerYes` both fit."""
 
     @property
-    def yes0(self) -> float: ...  # noqa: D102
+    def yes0(self) -> float: ...
     @property
-    def best(self) -> float: ...  # noqa: D102
+    def best(self) -> float: ...
     @property
-    def best_map(self) -> Map: ...  # noqa: D102
+    def best_map(self) -> Map: ...
     @property
-    def by_k(self) -> tuple[float, ...]: ...  # noqa: D102
+    def by_k(self) -> tuple[float, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -144,10 +144,10 @@ class CloudSeries:
             "unit": self.unit,
             "about": self.about,
             "words": WORDS,
-            "points": [
+            "checkpoints": [
                 {
-                    "label": p.label,
-                    "step": p.step,
+                    "name": p.label,
+                    "step": int(p.step) if p.step.is_integer() else p.step,
                     "loss": p.loss,
                     "yes0": p.yes0,
                     "yes0_running": p.yes0_running,
@@ -156,7 +156,7 @@ class CloudSeries:
                     "best_map": list(p.best_map),
                     "by_k": list(p.by_k),
                     "refit": p.refit,
-                    "status_now": p.status_now.name,
+                    "status": p.status_now.name,
                     "status_running": p.status_running.name,
                     **p.extra,
                 }
@@ -243,7 +243,8 @@ def _draw(points: Sequence[CloudPoint], axes: Any, title: str, unit: str, decibe
         label="best YES, this checkpoint",
     )
     if any(math.isfinite(v) for v in refit):
-        axes.plot(steps, refit, color="0.35", linestyle="-.", linewidth=1.0, label="last-layer refit (not in the suite)")
+        label = "last-layer refit (not in the suite)"
+        axes.plot(steps, refit, color="0.35", linestyle="-.", linewidth=1.0, label=label)
     axes.plot(steps, loss, color="navy", marker="o", markersize=3.5, linewidth=1.8, label="model loss (measured)")
     axes.set_xlim(min(steps), max(steps) if max(steps) > min(steps) else min(steps) + 1)
     axes.set_ylim(bottom, top)

@@ -95,7 +95,7 @@ def flip_gains(cross: Matrix, gram: Matrix, sign: Matrix, scale: float | Matrix)
 
 
 def _descend(
-    cross: Matrix, gram: Matrix, sign: Matrix, scale: float | Matrix, top: int, per_row: bool
+    cross: Matrix, gram: Matrix, sign: Matrix, scale: float | Matrix, *, top: int, per_row: bool
 ) -> tuple[Matrix, float | Matrix, Outcome]:
     """Move entries to their best level, column by column, and refit the scale between sweeps.
 
@@ -139,7 +139,7 @@ def _residual(z: Matrix, t: Matrix, matrix: Matrix) -> float:
     return float(np.vdot(gap, gap)) / float(np.vdot(t, t))
 
 
-def _fit(z: Any, t: Any, top: int, per_row: bool, refine: bool, function: str) -> LowBitFit:
+def _fit(z: Any, t: Any, *, top: int, per_row: bool, refine: bool, function: str) -> LowBitFit:
     """Fit on the grid -top .. top; top 0 stands for the binary grid, which has no zero."""
     features = as_matrix(z, "z", function=function)
     target = as_matrix(t, "t", function=function)
@@ -169,7 +169,9 @@ def _search(features: Matrix, target: Matrix, top: int, per_row: bool, refine: b
     if refine:
         starts = [(sign, scale), scaled(_round(cross, top, per_row))]
         for start, start_scale in starts:
-            found, found_scale, ended = _descend(cross, gram, start, start_scale, top, per_row)
+            found, found_scale, ended = _descend(
+                cross, gram, start, start_scale, top=top, per_row=per_row
+            )
             value = residual(found, found_scale)
             if value < best:
                 sign, scale, best, outcome = found, found_scale, value, ended
@@ -220,7 +222,7 @@ def fit_binary(z: Any, t: Any, *, per_row: bool = False, refine: bool = True) ->
         >>> fit.sign.tolist(), fit.scale, round(fit.relative_residual, 6)
         ([[1.0, -1.0]], 2.0, 0.2)
     """
-    return _fit(z, t, 0, per_row, refine, "fit_binary")
+    return _fit(z, t, top=0, per_row=per_row, refine=refine, function="fit_binary")
 
 
 @measured("witnessed residual; the change of one entry is a theorem in Proofs/Peeling.lean")
@@ -235,7 +237,7 @@ def fit_ternary(z: Any, t: Any, *, per_row: bool = False, refine: bool = True) -
         per_row: one scale a row instead of one in all.
         refine: also change entries as long as the error falls.
     """
-    return _fit(z, t, 1, per_row, refine, "fit_ternary")
+    return _fit(z, t, top=1, per_row=per_row, refine=refine, function="fit_ternary")
 
 
 @measured("witnessed residual; the change of one entry is a theorem in Proofs/Peeling.lean")
@@ -253,4 +255,6 @@ def round_to_nearest(z: Any, t: Any, bits: int, *, per_row: bool = True, refine:
     """
     if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 8:
         raise InputError(f"round_to_nearest needs 2 to 8 bits, got {bits!r}; use fit_binary for one bit")
-    return _fit(z, t, 2 ** (bits - 1) - 1, per_row, refine, "round_to_nearest")
+    return _fit(
+        z, t, top=2 ** (bits - 1) - 1, per_row=per_row, refine=refine, function="round_to_nearest"
+    )

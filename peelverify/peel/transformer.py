@@ -20,10 +20,10 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from peelverify.errors import InputError, InvariantError
 from peelverify.models.view import ModelView, Trace
@@ -191,8 +191,16 @@ class _Chains:
     """The walk through the tree of prefixes."""
 
     def __init__(
-        self, view: ModelView, fit: Trace, held: Trace | None, suite: Sequence[Map], solver: Solver, seed: int,
-        keep: str, on_progress: Progress | None,
+        self,
+        view: ModelView,
+        fit: Trace,
+        held: Trace | None,
+        *,
+        suite: Sequence[Map],
+        solver: Solver,
+        seed: int,
+        keep: str,
+        on_progress: Progress | None,
     ) -> None:
         self.view, self.fit, self.held, self.solver, self.seed = view, fit, held, solver, seed
         self.keep, self.on_progress = keep, on_progress
@@ -325,23 +333,18 @@ class _Chains:
         inner, written = seen[0], seen[1]
         rest = full - written.reshape(full.shape)
         inner = inner.reshape(*full.shape[:2], -1)
-        weight = ModelView.weight(out)
-        learned = weight.detach().clone(memory_format=torch.contiguous_format)
-        bias = getattr(out, "bias", None)
+        weight, bias = ModelView.weight(out), getattr(out, "bias", None)
+        move = torch.zeros(weight.shape, dtype=weight.dtype, device=weight.device)
         norm = [] if witness.norm is None else list(witness.norm.parameters())
-        shift = None if bias is None else bias.detach().clone()
 
         def logits(rows: slice) -> Tensor:
-            state = rest[rows] + torch.nn.functional.linear(inner[rows], learned, shift)
-            return witness.head(state)
+            return witness.head(rest[rows] + functional.linear(inner[rows], weight + move, bias))
 
         fit_head(
-            [learned, *([] if shift is None else [shift]), *norm], logits, self.fit.input_ids,
-            steps=self.solver.head_steps, decay=0.0, decayed=[], vocabulary=witness.vocabulary,
+            [move, *norm], logits, self.fit.input_ids, steps=self.solver.head_steps,
+            decay=self.solver.head_decay, decayed=[move], vocabulary=witness.vocabulary,
         )
-        weight.copy_(learned)
-        if bias is not None and shift is not None:
-            bias.copy_(shift)
+        weight.add_(move)
         state = self.fit.run_module(block, last, before[0])
         held = None
         if self.held is not None and before[1] is not None:
@@ -350,21 +353,45 @@ class _Chains:
 
     @torch.no_grad()
     def refit(self) -> float:
-        """Head and final norm fitted on, from the trained values, on the model's own last states."""
-        witness = ModelView(copy.deepcopy(self.view.model).requires_grad_(False))
-        parameters = [] if witness.norm is None else list(witness.norm.parameters())
+        """Head and final norm moved on from their trained values, on the model's own last states.
+
+        The penalty is on the distance from the trained values, so the loss on the fitted tokens cannot rise.
+        """
+        trained = {} if self.view.norm is None else dict(self.view.norm.named_parameters(prefix="norm"))
         if not self.tied:
-            parameters += list(witness.lm_head.parameters())
+            trained.update(self.view.lm_head.named_parameters(prefix="head"))
+        moves = {name: torch.zeros_like(p) for name, p in trained.items()}
         state = self.fit.states[-1]
-        if parameters:
+
+        def head(hidden: Tensor) -> Tensor:
+            moved = {name: trained[name].detach() + moves[name] for name in trained}
+            return _head_with(self.view, moved, hidden)
+
+        if moves:
             fit_head(
-                parameters, lambda rows: witness.head(state[rows]), self.fit.input_ids,
-                steps=max(1, self.solver.head_steps // 3), decay=0.0, decayed=[], vocabulary=witness.vocabulary,
+                list(moves.values()), lambda rows: head(state[rows]), self.fit.input_ids,
+                steps=self.solver.head_steps, decay=self.solver.head_decay, decayed=list(moves.values()),
+                vocabulary=self.view.vocabulary,
             )
         self._tick("last-layer refit")
-        if self.held is not None:
-            return _mean(self._losses(witness, self.held, self.held.states[-1]))
-        return _mean(self._losses(witness, self.fit, state))
+        where = self.fit if self.held is None else self.held
+        return _mean(token_losses(head, where.states[-1], where.input_ids, self.view.vocabulary))
+
+
+def _head_with(view: ModelView, moved: Mapping[str, Tensor], state: Tensor) -> Tensor:
+    """Logits with some parameters of final norm and head replaced."""
+    from torch.func import functional_call
+
+    def call(module: nn.Module, prefix: str, value: Tensor) -> Tensor:
+        own = {n.removeprefix(f"{prefix}."): p for n, p in moved.items() if n.startswith(f"{prefix}.")}
+        return functional_call(module, own, (value,)) if own else module(value)
+
+    out = state if view.norm is None else call(view.norm, "norm", state)
+    if view.project is not None:
+        out = view.project(out)
+    out = call(view.lm_head, "head", out)
+    cap = getattr(view.config, "final_logit_softcapping", None)
+    return out if cap is None else torch.tanh(out / cap) * cap
 
 
 @measured("witnessed by construction: the loss of a complete decoder; it bounds the optimum from above")
@@ -420,7 +447,9 @@ def yes_chain(
     with torch.no_grad():
         fit = view.trace(ids)
         held = None if held_out is None else view.trace(held_out)
-        chains = _Chains(view, fit, held, suite, chosen, seed, keep, on_progress)
+        chains = _Chains(
+            view, fit, held, suite=suite, solver=chosen, seed=seed, keep=keep, on_progress=on_progress
+        )
         chains.visit((), fit.states[0], None if held is None else held.states[0], [], [])
         refit = chains.refit()
     if set(chains.chains) != set(suite):

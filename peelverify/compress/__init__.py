@@ -1,21 +1,33 @@
 """Compression of decoders: quantise, prune, delete blocks, and rank blocks for removal."""
 
+from peelverify.compress.components import Sensitivity, component_sensitivity
 from peelverify.compress.copies import Compressed, copy_view
 from peelverify.compress.delete import delete_layers
+from peelverify.compress.lowbit import low_bit_model, low_rank_model
 from peelverify.compress.prune import prune_model, prune_weight
 from peelverify.compress.quantize import Quantized, quantize_model, round_to_nearest
 from peelverify.compress.rank import CRITERIA, Ranking, mergekit_slices, rank_layers
 from peelverify.compress.record import compression_record, read_record, save_compressed, weight_digests
+from peelverify.compress.schedule import SCHEDULES, Schedule, sparsity_schedule
+from peelverify.compress.spectrum import PowerLaw, powerlaw_alpha
 
 __all__ = [
     "CRITERIA",
+    "SCHEDULES",
     "Compressed",
+    "PowerLaw",
     "Quantized",
     "Ranking",
+    "Schedule",
+    "Sensitivity",
+    "component_sensitivity",
     "compression_record",
     "copy_view",
     "delete_layers",
+    "low_bit_model",
+    "low_rank_model",
     "mergekit_slices",
+    "powerlaw_alpha",
     "prune_model",
     "prune_weight",
     "quantize_model",
@@ -23,5 +35,6 @@ __all__ = [
     "read_record",
     "round_to_nearest",
     "save_compressed",
+    "sparsity_schedule",
     "weight_digests",
 ]

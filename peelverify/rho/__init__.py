@@ -1,5 +1,17 @@
 """Error propagation through the residual stream: how much of a small perturbation each block passes on."""
 
-from peelverify.rho.measure import RhoProfile, measure_rho
+from peelverify.rho.inject import Injection, ResidualProfile, inject_noise, residual_profile
+from peelverify.rho.measure import PrecisionWarning, RhoProfile, measure_rho
+from peelverify.rho.predict import Prediction, rank_prediction
 
-__all__ = ["RhoProfile", "measure_rho"]
+__all__ = [
+    "Injection",
+    "PrecisionWarning",
+    "Prediction",
+    "ResidualProfile",
+    "RhoProfile",
+    "inject_noise",
+    "measure_rho",
+    "rank_prediction",
+    "residual_profile",
+]

@@ -34,7 +34,9 @@ from peelverify.evaluate.stream import (
 from peelverify.models.view import ModelView
 from peelverify.registry import measured
 
-__all__ = ["PrecisionWarning", "RhoProfile", "Variant", "measure_rho", "noise_floor"]
+__all__ = [
+    "PrecisionWarning", "RhoProfile", "Variant", "measure_rho", "noise_floor", "token_noise", "token_sq", "wide_state",
+]
 
 Variant = Literal["squared_relative", "relative", "absolute"]
 _FLOOR_MARGIN = 100.0
@@ -301,7 +303,7 @@ def measure_rho(
             on_pass(done, total)
         for draw in range(draws):
             noise = torch.stack(
-                [_noise(part.shape[1], clean.width, seed, draw, window + w) for w in range(len(part))]
+                [token_noise(part.shape[1], clean.width, seed, draw, window + w) for w in range(len(part))]
             )
             with view.embedding_noise((noise * scale).to(device=view.device, dtype=view.dtype)):
                 of_states, of_errors = clean.energies(part)
@@ -359,7 +361,7 @@ def _embedding_rms(view: ModelView, input_ids: Tensor) -> float:
     return math.sqrt(squares / count)
 
 
-def _noise(length: int, width: int, seed: int, draw: int, window: int) -> Tensor:
+def token_noise(length: int, width: int, seed: int, draw: int, window: int) -> Tensor:
     """Standard normal (length, width), float32, made on the CPU so that every device sees the same noise."""
     state = int(np.random.SeedSequence([seed, draw, window]).generate_state(1, np.uint64)[0])
     generator = torch.Generator().manual_seed(state & (2**63 - 1))
@@ -375,8 +377,8 @@ class _States:
         self.norms: list[Tensor] = []
 
         def keep(state: Tensor) -> None:
-            self.states.append(_wide(state))
-            self.norms.append(_sq(self.states[-1]))
+            self.states.append(wide_state(state))
+            self.norms.append(token_sq(self.states[-1]))
 
         self._follow(input_ids, lambda index, state: keep(state))
         self.width = int(view.embedding(input_ids[:1, :1]).shape[-1])
@@ -398,7 +400,7 @@ class _States:
         absolute: list[Tensor] = []
 
         def compare(index: int, state: Tensor) -> None:
-            error = _sq(_wide(state) - self.states[index])
+            error = token_sq(wide_state(state) - self.states[index])
             relative.append((error / self.norms[index]).mean(dim=1))
             absolute.append(error.mean(dim=1))
 
@@ -406,10 +408,11 @@ class _States:
         return torch.stack(relative).cpu().numpy(), torch.stack(absolute).cpu().numpy()
 
 
-def _wide(state: Tensor) -> Tensor:
+def wide_state(state: Tensor) -> Tensor:
+    """The state in float32 or wider, so that differences carry no coarser rounding."""
     return state if state.dtype == torch.float64 else state.float()
 
 
-def _sq(x: Tensor) -> Tensor:
+def token_sq(x: Tensor) -> Tensor:
     """Squared norms along the width, summed in float64."""
     return torch.linalg.vector_norm(x, dim=-1, dtype=torch.float64).square()

@@ -139,7 +139,7 @@ def run_check(
             with steps.stage("prove") as report:
                 _prove(report)
         with steps.stage("peel") as report:
-            peel = _peel(checkpoints, directory, view, train, held_out, seed, out, report)
+            peel = _peel(checkpoints, directory, train, seed, out, report)
         with steps.stage("rho") as report:
             rho = _rho(view, held_out, draws, seed, out, report)
         pairs = _compress(directory, view, tokenizer, train, bits, with_delete, seed, out, steps)
@@ -161,6 +161,39 @@ def _prove(report: Any) -> None:
     found = build(on_progress=report, say=console.say)
     if not found.ok:
         raise ToolchainError(f"the proofs do not build ({found.messages[0]}); run peelverify prove")
+
+
+def _peel(
+    checkpoints: list[str], directory: Path, train: Any, seed: int, out: Path, report: Any
+) -> dict[str, Any]:
+    """YES bounds of every checkpoint, the model itself last, on windows of the training text."""
+    from peelverify.models.load import resolve_model
+    from peelverify.peel.cloud import plot_cloud
+    from peelverify.peel.run import peel_checkpoints, thin
+
+    def on_point(series: Any, _: Any) -> None:
+        series.save(out / "peel.json")
+        plot_cloud(series, out / "cloud.png")
+
+    fit, held = thin(train, len(train) // 2) if len(train) > 1 else (train, None)
+    series = peel_checkpoints(
+        [*(resolve_model(c) for c in checkpoints), directory], fit, held_out=held, seed=seed, on_progress=report,
+        on_point=on_point,
+    )
+    return series.to_json()
+
+
+def _print_peel(peel: dict[str, Any]) -> None:
+    for point in peel["checkpoints"]:
+        best = ",".join(map(str, point["best_map"]))
+        console.result(
+            f"{point["name"]:<14} measured loss {point['loss']:.4f}   witnessed YES-0 {point['yes0']:.4f}, "
+            f"best {point['best']:.4f} [{best}]   {point["status"]}"
+        )
+    from peelverify.verdict import Status
+
+    last = peel["checkpoints"][-1]["status"]
+    console.result(f"status     {last}: {Status[last].meaning}")
 
 
 def _rho(view: Any, ids: Any, draws: int, seed: int, out: Path, report: Any) -> dict[str, Any]:

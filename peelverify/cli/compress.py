@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,8 @@ import typer
 
 __all__ = ["register"]
 
-METHODS = ("rtn", "delete", "magnitude", "wanda")
+METHODS = ("rtn", "gptq", "ternary", "binary", "svd", "magnitude", "wanda", "sparsegpt", "delete")
+PRUNERS = ("magnitude", "wanda", "sparsegpt")
 
 
 def register(app: typer.Typer) -> None:
@@ -17,22 +19,29 @@ def register(app: typer.Typer) -> None:
     app.command(
         "compress",
         epilog="Example: peelverify compress ./model --method delete --layers 2,5 --out ./smaller",
-    )(_compress)
+    )(compress_command)
 
 
-def _compress(
+def compress_command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Model directory (safetensors) or hub id.")],
-    method: Annotated[str, typer.Option(help="rtn, delete, magnitude or wanda.")],
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")],
     out: Annotated[Path, typer.Option(help="New folder for the compressed model.")],
-    bits: Annotated[int, typer.Option(help="rtn: bits a weight, 2 to 8.")] = 4,
-    group: Annotated[int | None, typer.Option(help="rtn: inputs a group. [default: one group a row]")] = None,
+    bits: Annotated[int, typer.Option(help="rtn, gptq: bits a weight, 2 to 8.")] = 4,
+    group: Annotated[int | None, typer.Option(help="rtn, gptq: inputs a group. Default: the whole row.")] = None,
+    per_row: Annotated[bool, typer.Option("--per-row", help="binary, ternary: a scale for each row.")] = False,
+    rank_fraction: Annotated[float, typer.Option(help="svd: share of singular values to keep.")] = 0.5,
+    sparsity: Annotated[float, typer.Option(help="Pruning: fraction of weights set to zero.")] = 0.5,
+    pattern: Annotated[str | None, typer.Option(help="Pruning: N:M instead, e.g. 2:4.")] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(help="Pruning: uniform, increasing, decreasing, owl, alpha or rho, at the exact total."),
+    ] = None,
+    strength: Annotated[float, typer.Option(help="Pruning: how far the schedule departs from level.")] = 0.08,
     layers: Annotated[str | None, typer.Option(help="delete: block indices, e.g. 2,5.")] = None,
     count: Annotated[
         int | None, typer.Option(help="delete: number of blocks, chosen by --criterion.")
     ] = None,
     criterion: Annotated[str, typer.Option(help="delete with --count: see peelverify rank.")] = "rho",
-    sparsity: Annotated[float, typer.Option(help="magnitude, wanda: fraction of weights set to zero.")] = 0.5,
-    pattern: Annotated[str | None, typer.Option(help="magnitude, wanda: N:M instead, e.g. 2:4.")] = None,
     text: Annotated[
         Path | None, typer.Option(help="Calibration text. Default: English text that ships with Python.")
     ] = None,
@@ -44,51 +53,33 @@ def _compress(
     """Quantise, prune, or delete blocks, and save a model that plain transformers loads."""
     from peelverify.cli.console import emit_json, progress, say, table
     from peelverify.cli.inputs import block_list, text_windows
-    from peelverify.errors import DomainError, InputError
     from peelverify.models.save import new_directory
 
-    if method not in METHODS:
-        raise InputError(f"--method needs one of {', '.join(METHODS)}, got {method!r}; name one")
-    if method == "rtn" and not 2 <= bits <= 8:
-        raise DomainError(f"--bits needs 2 to 8, got {bits}; 4 is usual")
-    if method in ("magnitude", "wanda") and not 0 < sparsity < 1:
-        raise DomainError(f"--sparsity needs a fraction between 0 and 1, got {sparsity}; 0.5 zeroes half")
-    if method == "delete" and (layers is None) == (count is None):
-        raise InputError("--method delete needs either --layers or --count, got both or neither; name one")
-    if seed < 0:
-        raise DomainError(f"--seed needs a whole number from 0 on, got {seed}; it names a stream of noise")
     chosen = block_list(layers, "--layers")
     shape = _pattern(pattern)
+    _check_options(method, bits, sparsity, rank_fraction, chosen, count, seed)
     with new_directory(out) as folder:
         say(f"reading {model}")
-        import json
         import warnings
 
-        from peelverify.compress.delete import delete_layers, kept_layers
-        from peelverify.compress.prune import prune_model
-        from peelverify.compress.quantize import quantize_model
-        from peelverify.compress.rank import CRITERIA, rank_layers
-        from peelverify.compress.record import compression_record, weight_digests, write_compressed
+        from peelverify.compress.apply import Settings, compress_model, needs_text
+        from peelverify.compress.record import weight_digests, write_compressed
         from peelverify.models.load import load_model, load_tokenizer, read_config, resolve_model
         from peelverify.rho.measure import PrecisionWarning
 
         directory = resolve_model(model)
         config = read_config(directory)
-        depth = config.get("num_hidden_layers") or config.get("n_layer")
-        if method == "delete" and isinstance(depth, int):
-            if chosen is not None:
-                kept_layers(depth, chosen)
-            elif criterion not in CRITERIA:
-                raise InputError(f"--criterion needs a name among {', '.join(CRITERIA)}, got {criterion!r}")
-            elif not 1 <= (count or 0) < depth:
-                raise DomainError(f"--count needs 1 to {depth - 1}, got {count}; at least one block stays")
-        if method == "wanda" or count is not None:
+        _check_names(method, schedule, shape, criterion, chosen, count, config)
+        settings = Settings(
+            bits=bits, group=group, per_row=per_row, rank_fraction=rank_fraction, sparsity=sparsity,
+            pattern=shape, schedule=schedule, strength=strength, count=count, criterion=criterion, seed=seed,
+            layers=None if chosen is None else tuple(chosen),
+        )
+        ids = None
+        if needs_text(method, settings):
             ids = text_windows(directory, text, tokens=tokens, window=window, part="train")
-        else:
-            ids = None
         tokenizer = load_tokenizer(directory)
         view = load_model(directory)
-        details: dict[str, Any] = {}
         with progress() as bar, warnings.catch_warnings():
             warnings.simplefilter("ignore", PrecisionWarning)
             task = bar.add_task(method, total=None)
@@ -96,42 +87,69 @@ def _compress(
             def step(done: int, total: int) -> None:
                 bar.update(task, completed=done, total=total)
 
-            if method == "rtn":
-                done = quantize_model(view, bits, group=group)
-                small, record = done.view, done.record
-            elif method == "delete":
-                if chosen is None:
-                    ranking = rank_layers(view, ids, criterion, seed=seed, count=count, on_step=step)
-                    chosen = ranking.first(count or 1)
-                    details = {"criterion": criterion, "scores": ranking.to_json()["scores"], "seed": seed}
-                small = delete_layers(view, chosen)
-                record = compression_record(
-                    "delete", depth=view.depth, kept=kept_layers(view.depth, chosen), **details
-                )
-            else:
-                done = prune_model(view, sparsity, method=method, input_ids=ids, pattern=shape, on_block=step)
-                small, record = done.view, done.record
+            done = compress_model(view, method, settings, input_ids=ids, on_step=step)
             bar.update(task, completed=1, total=1)
-        record["original"] = weight_digests(directory)
-        write_compressed(small, folder, record, tokenizer)
-        size = sum(p.stat().st_size for p in folder.glob("*.safetensors"))
-        before = sum(p.stat().st_size for p in directory.glob("*.safetensors"))
+        record = done.record | {"original": weight_digests(directory)}
+        write_compressed(done.view, folder, record, tokenizer)
+        after, before = (sum(p.stat().st_size for p in d.glob("*.safetensors")) for d in (folder, directory))
     if as_json:
-        emit_json(
-            record | {"model": model, "out": str(out), "weight_bytes": size, "original_weight_bytes": before}
-        )
+        emit_json(record | {"model": model, "out": str(out), "weight_bytes": after, "original_weight_bytes": before})
         return
-    settings = {k: v for k, v in record["settings"].items() if v is not None}
+    shown = {k: v for k, v in record["settings"].items() if v is not None and not isinstance(v, dict)}
     table(
         f"{model} -> {out}",
         ("what", "value"),
         [
             ("method", method),
             ("blocks kept", f"{len(record['kept'])} of {view.depth}: {', '.join(map(str, record['kept']))}"),
-            *((name.replace("_", " "), json.dumps(value)) for name, value in settings.items()),
-            ("weight files, bytes", f"{before} -> {size}"),
+            *((name.replace("_", " "), json.dumps(value)) for name, value in shown.items()),
+            ("weight files, bytes", f"{before} -> {after}"),
         ],
     )
+
+
+def _check_options(
+    method: str, bits: int, sparsity: float, rank_fraction: float, chosen: list[int] | None, count: int | None,
+    seed: int,
+) -> None:
+    from peelverify.errors import DomainError, InputError
+
+    if method not in METHODS:
+        raise InputError(f"--method needs one of {', '.join(METHODS)}, got {method!r}; name one")
+    if method in ("rtn", "gptq") and not 2 <= bits <= 8:
+        raise DomainError(f"--bits needs 2 to 8, got {bits}; 4 is usual")
+    if method in PRUNERS and not 0 < sparsity < 1:
+        raise DomainError(f"--sparsity needs a fraction between 0 and 1, got {sparsity}; 0.5 zeroes half")
+    if method == "svd" and not 0 < rank_fraction <= 1:
+        raise DomainError(f"--rank-fraction needs a fraction above 0, up to 1, got {rank_fraction}; 0.5 keeps half")
+    if method == "delete" and (chosen is None) == (count is None):
+        raise InputError("--method delete needs either --layers or --count, got both or neither; name one")
+    if seed < 0:
+        raise DomainError(f"--seed needs a whole number from 0 on, got {seed}; it names a stream of noise")
+
+
+def _check_names(
+    method: str, schedule: str | None, shape: tuple[int, int] | None, criterion: str, chosen: list[int] | None,
+    count: int | None, config: dict[str, Any],
+) -> None:
+    from peelverify.compress.delete import kept_layers
+    from peelverify.compress.rank import CRITERIA
+    from peelverify.compress.schedule import SCHEDULES
+    from peelverify.errors import DomainError, InputError
+
+    if method in PRUNERS and schedule is not None and schedule not in SCHEDULES:
+        raise InputError(f"--schedule needs one of {', '.join(SCHEDULES)}, got {schedule!r}; name one")
+    if method in PRUNERS and schedule is not None and shape is not None:
+        raise InputError("--schedule and --pattern exclude each other, got both; a pattern fixes every group")
+    depth = config.get("num_hidden_layers") or config.get("n_layer")
+    if method != "delete" or not isinstance(depth, int):
+        return
+    if chosen is not None:
+        kept_layers(depth, chosen)
+    elif criterion not in CRITERIA:
+        raise InputError(f"--criterion needs a name among {', '.join(CRITERIA)}, got {criterion!r}")
+    elif not 1 <= (count or 0) < depth:
+        raise DomainError(f"--count needs 1 to {depth - 1}, got {count}; at least one block stays")
 
 
 def _pattern(text: str | None) -> tuple[int, int] | None:

@@ -1,5 +1,6 @@
 """Compression of decoders: quantise, prune, delete blocks, and rank blocks for removal."""
 
+from peelverify.compress.apply import METHODS, Settings, compress_model
 from peelverify.compress.components import Sensitivity, component_sensitivity
 from peelverify.compress.copies import Compressed, copy_view
 from peelverify.compress.delete import delete_layers
@@ -13,6 +14,7 @@ from peelverify.compress.spectrum import PowerLaw, powerlaw_alpha
 
 __all__ = [
     "CRITERIA",
+    "METHODS",
     "SCHEDULES",
     "Compressed",
     "PowerLaw",
@@ -20,7 +22,9 @@ __all__ = [
     "Ranking",
     "Schedule",
     "Sensitivity",
+    "Settings",
     "component_sensitivity",
+    "compress_model",
     "compression_record",
     "copy_view",
     "delete_layers",

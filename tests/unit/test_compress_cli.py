@@ -50,10 +50,16 @@ def test_rank_prints_scores_agreement_and_slices(model_dirs):
         (("--method", "rtn", "--bits", 3), [0, 1, 2]),
         (("--method", "magnitude", "--sparsity", 0.25), [0, 1, 2]),
         (("--method", "wanda", "--pattern", "2:4", *FAST), [0, 1, 2]),
+        (("--method", "sparsegpt", "--schedule", "rho", "--sparsity", 0.3, *FAST), [0, 1, 2]),
+        (("--method", "magnitude", "--schedule", "alpha"), [0, 1, 2]),
+        (("--method", "gptq", "--bits", 3, "--group", 8, *FAST), [0, 1, 2]),
+        (("--method", "ternary", "--per-row"), [0, 1, 2]),
+        (("--method", "binary"), [0, 1, 2]),
+        (("--method", "svd", "--rank-fraction", 0.25), [0, 1, 2]),
         (("--method", "delete", "--layers", "1"), [0, 2]),
         (("--method", "delete", "--count", 1, "--criterion", "last", *FAST), [0, 1]),
     ],
-    ids=["rtn", "magnitude", "wanda 2:4", "delete layers", "delete by criterion"],
+    ids=lambda x: " ".join(map(str, x[1:4])) if isinstance(x, tuple) else "",
 )
 def test_compress_writes_a_model_and_its_record(model_dirs, tmp_path, options, kept):
     """The folder loads, and its record names the method, the blocks left and the original's weights."""
@@ -86,6 +92,9 @@ def test_compress_writes_a_model_and_its_record(model_dirs, tmp_path, options, k
         (("compress", "--method", "rtn", "--bits", 1), DomainError, "--bits"),
         (("compress", "--method", "magnitude", "--sparsity", 1), DomainError, "--sparsity"),
         (("compress", "--method", "wanda", "--pattern", "4:2"), InputError, "--pattern"),
+        (("compress", "--method", "wanda", "--schedule", "best"), InputError, "--schedule"),
+        (("compress", "--method", "wanda", "--schedule", "owl", "--pattern", "2:4"), InputError, "--pattern"),
+        (("compress", "--method", "svd", "--rank-fraction", 0), DomainError, "--rank-fraction"),
         (("compress", "--method", "delete"), InputError, "--layers or --count"),
         (("compress", "--method", "delete", "--layers", "1", "--count", 1), InputError, "--layers or --count"),
         (("compress", "--method", "delete", "--layers", "x"), InputError, "--layers"),
@@ -122,6 +131,13 @@ def test_short_texts_are_refused(model_dirs, tmp_path):
     (tmp_path / "short.txt").write_text("too short")
     with pytest.raises(InputError, match="text of at least"):
         run("rho", model_dirs["llama"], "--text", tmp_path / "short.txt", *FAST)
+
+
+def test_the_methods_offered_are_those_there_are():
+    """The command's list, kept apart so that --help is fast, is that of the library."""
+    from peelverify.compress import METHODS
+
+    assert tuple(compress.METHODS) == tuple(METHODS)
 
 
 @pytest.mark.parametrize("command", ["rho", "rank", "compress"])

@@ -1,0 +1,135 @@
+"""Wall clock and memory of a decoder's forward pass, against the ideal by number of blocks."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from peelverify.errors import DomainError
+from peelverify.evaluate.stream import as_view, check_windows
+from peelverify.models.view import ModelView
+from peelverify.registry import measured
+
+__all__ = ["Speed", "compare_speed"]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of a forward pass of two models, run in turns; measured.
+
+    Attributes:
+        original_seconds: each repeat of the original.
+        compressed_seconds: each repeat of the compressed model, beside the one of the original.
+        original_blocks: number of blocks.
+        compressed_blocks: number of blocks.
+        original_parameter_bytes: bytes of all parameters.
+        compressed_parameter_bytes: bytes of all parameters.
+    """
+
+    original_seconds: tuple[float, ...]
+    compressed_seconds: tuple[float, ...]
+    original_blocks: int
+    compressed_blocks: int
+    original_parameter_bytes: int
+    compressed_parameter_bytes: int
+
+    @property
+    def speedup(self) -> float:
+        """Median over repeats of original / compressed, each pair run side by side."""
+        return statistics.median(self._ratios())
+
+    @property
+    def ideal_speedup(self) -> float:
+        """Ratio of the numbers of blocks: embedding and head cost time too, so it is not to be exceeded."""
+        return self.original_blocks / self.compressed_blocks
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """Lower and upper quartile of the ratios of pairs."""
+        low, _, high = statistics.quantiles(self._ratios(), n=4)
+        return low, high
+
+    def _ratios(self) -> list[float]:
+        return [a / b for a, b in zip(self.original_seconds, self.compressed_seconds, strict=True)]
+
+    @property
+    def exceeds_ideal(self) -> bool:
+        """Whether even the lower quartile is above the ideal: then the timing is noise."""
+        return self.quartiles[0] > self.ideal_speedup
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, schema ``peelverify.speed/1``; raw repeats included."""
+        low, high = self.quartiles
+        return {
+            "schema": "peelverify.speed/1",
+            "speedup_ratio": self.speedup, "speedup_lower_quartile": low, "speedup_upper_quartile": high,
+            "ideal_speedup_ratio": self.ideal_speedup, "exceeds_ideal": self.exceeds_ideal,
+            "original_seconds": list(self.original_seconds),
+            "compressed_seconds": list(self.compressed_seconds),
+            "original_blocks": self.original_blocks, "compressed_blocks": self.compressed_blocks,
+            "original_parameter_bytes": self.original_parameter_bytes,
+            "compressed_parameter_bytes": self.compressed_parameter_bytes,
+        }
+
+
+@measured("wall-clock times")
+@torch.no_grad()
+def compare_speed(
+    original: ModelView | nn.Module,
+    compressed: ModelView | nn.Module,
+    input_ids: Tensor,
+    *,
+    repeats: int = 30,
+    warmup: int = 3,
+    clock: Callable[[], float] = time.perf_counter,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Speed:
+    """Time forward passes of two models in turns, after warming up.
+
+    Args:
+        original: the reference.
+        compressed: the other model.
+        input_ids: token ids (windows, length) of one batch.
+        repeats: timed pairs, at least 4; 30 or more for a figure to quote.
+        warmup: pairs that are not timed, >= 0.
+        clock: source of seconds.
+        on_step: called with (pairs done, in all).
+
+    Raises:
+        DomainError: too few repeats. InputError: ids that do not fit.
+    """
+    views = as_view(original), as_view(compressed)
+    if repeats < 4 or warmup < 0:
+        raise DomainError(f"compare_speed needs repeats >= 4 and warmup >= 0, got {repeats} and {warmup}")
+    batches = [check_windows(v, input_ids, function="compare_speed") for v in views]
+
+    def run(which: int) -> float:
+        _wait(views[which])
+        start = clock()
+        views[which].model(input_ids=batches[which], use_cache=False)
+        _wait(views[which])
+        return clock() - start
+
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for repeat in range(warmup + repeats):
+        for which in (0, 1) if repeat % 2 else (1, 0):
+            taken = run(which)
+            if repeat >= warmup:
+                seconds[which].append(taken)
+        if on_step is not None:
+            on_step(repeat + 1, warmup + repeats)
+    sizes = [sum(p.numel() * p.element_size() for p in v.model.parameters()) for v in views]
+    return Speed(
+        tuple(seconds[0]), tuple(seconds[1]), views[0].depth, views[1].depth, sizes[0], sizes[1]
+    )
+
+
+def _wait(view: ModelView) -> None:
+    if view.device.type == "cuda":
+        torch.cuda.synchronize(view.device)

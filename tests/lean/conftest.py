@@ -60,25 +60,25 @@ end PeelVerify
 ROOT_LEAN = "module\n\npublic import Proofs.A\npublic import Proofs.B\n"
 
 
+def write_project(root: Path, **changes: str | None) -> Path:
+    """Write the small project below a folder; a change replaces, adds or (None) leaves out a file."""
+    files = {"root": ROOT_LEAN, "A": A_LEAN, "B": B_LEAN} | changes
+    for name, text in files.items():
+        if text is not None:
+            path = root / ("Proofs.lean" if name == "root" else f"Proofs/{name}.lean")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    return root
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Callable[..., Path]:
-    """Write a project from (file -> text); None leaves a file of the small project out."""
+    """Write a project into a fresh folder: ``project(A=text, B=None)``."""
     made = 0
 
     def write(**changes: str | None) -> Path:
         nonlocal made
         made += 1
-        root = tmp_path / f"project{made}"
-        files = {"Proofs.lean": ROOT_LEAN, "Proofs/A.lean": A_LEAN, "Proofs/B.lean": B_LEAN}
-        files |= {
-            ("Proofs.lean" if name == "root" else f"Proofs/{name}.lean"): text  # type: ignore[misc]
-            for name, text in changes.items()
-        }
-        for name, text in files.items():
-            if text is not None:
-                path = root / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text, encoding="utf-8")
-        return root
+        return write_project(tmp_path / f"project{made}", **changes)
 
     return write

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
@@ -87,6 +88,22 @@ def _positive(values: np.ndarray, logarithmic: bool) -> np.ndarray:
     return np.where(values > 0, values, np.nan) if logarithmic else values
 
 
+def _largest(values: np.ndarray) -> float:
+    """Largest finite value; NaN if there is none."""
+    return float(np.nanmax(values)) if np.isfinite(values).any() else math.nan
+
+
+def _say(value: float) -> str:
+    return f"{value:.6g}" if math.isfinite(value) else "out of range"
+
+
+def _readable_on(colour: tuple[float, float, float, float]) -> str:
+    """Black or white, whichever has more contrast; the better one always has at least 4.5."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#ffffff" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "#000000"
+
+
 # The plots
 
 
@@ -98,6 +115,8 @@ def cloud_plot(
     *,
     x_label: str,
     y_label: str,
+    now: Sequence[float] | None = None,
+    refit: Sequence[float] | None = None,
     name: str = "cloud",
     title: str = "YES cloud",
 ) -> Plot:
@@ -106,17 +125,20 @@ def cloud_plot(
     Args:
         x: step or number of each checkpoint, ascending.
         loss: loss of the model, same samples and unit as the bounds.
-        yes0: YES-0 at each checkpoint.
-        best: smallest bound of the suite at each checkpoint.
+        yes0: YES-0 at each checkpoint, the smallest so far.
+        best: smallest bound of the suite so far.
         x_label: what x counts.
         y_label: quantity and unit of the losses.
+        now: best witness of each checkpoint alone, if it differs.
+        refit: loss after a new last layer, which is no part of the suite.
         name: prefix of ids.
         title: caption.
     """
     places, losses, ceiling, floor = (_finite(v) for v in (x, loss, yes0, best))
 
     def draw(axes: Axes) -> None:
-        both = np.concatenate([losses, ceiling, floor])
+        lines = [_finite(v) for v in (now, refit) if v is not None]
+        both = np.concatenate([losses, ceiling, floor, *lines])
         low, high = np.nanmin(both), np.nanmax(both)
         pad = 0.16 * (high - low) if high > low else 0.1 * max(1.0, abs(high))
         axes.set_ylim(low - pad, high + pad)
@@ -135,7 +157,13 @@ def cloud_plot(
                 linewidth=0, alpha=0.45,
             )
         axes.plot(spread, top, color=YES0, label="YES-0")
-        axes.plot(spread, bottom, color=BEST, linestyle=(0, (4, 2)), label="best witness")
+        axes.plot(spread, bottom, color=BEST, linestyle=(0, (4, 2)), label="best witness so far")
+        if now is not None:
+            axes.plot(places, _finite(now), color=BEST, linewidth=1.1, linestyle=(0, (1, 1.5)),
+                      label="of this checkpoint")
+        if refit is not None:
+            axes.plot(places, _finite(refit), color=MUTED, linewidth=1.2, linestyle=(0, (5, 2, 1, 2)),
+                      label="last-layer refit")
         axes.plot(places, losses, color=LOSS, marker="o", label="loss of the model", linewidth=2.0,
                   clip_on=False, zorder=5)
         axes.set_xlim(spread[0], spread[-1]) if not wide else axes.set_xlim(places[0] - 0.5, places[0] + 0.5)
@@ -149,7 +177,7 @@ def cloud_plot(
     return Plot(
         name, title,
         f"{y_label} over {x_label}: the model's loss ends at {losses[-1]:.4g}, YES-0 at {ceiling[-1]:.4g} and the "
-        f"best witness at {floor[-1]:.4g}. Pink with crossed hatching above YES-0, yellow with slanted hatching "
+        f"best witness so far at {floor[-1]:.4g}. Pink with crossed hatching above YES-0, yellow with slanted hatching "
         "between YES-0 and the best witness, green below it.",
         draw,
     )
@@ -170,7 +198,8 @@ def heat_plot(
 
     def draw(axes: Axes) -> None:
         mesh = axes.pcolormesh(
-            np.arange(grid.shape[1] + 1), np.arange(grid.shape[0] + 1), np.ma.masked_invalid(grid), cmap="cividis",
+            np.arange(grid.shape[1] + 1), np.arange(grid.shape[0] + 1), np.ma.masked_invalid(grid),
+            cmap=colormaps["cividis"].resampled(32),
             edgecolors="none", rasterized=False,
         )
         axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
@@ -180,15 +209,14 @@ def heat_plot(
         axes.set_xlabel(x_label)
         axes.tick_params(length=0)
         if grid.shape[1] <= 8 and grid.shape[0] <= 16:
-            low, high = np.nanmin(grid), np.nanmax(grid)
             for (i, j), value in np.ndenumerate(grid):
                 if np.isfinite(value):
-                    dark = (value - low) < 0.55 * (high - low) if high > low else True
-                    axes.text(j + 0.5, i + 0.5, f"{value:.3g}", ha="center", va="center", fontsize=8,
-                              color="#ffffff" if dark else "#101010")
+                    axes.text(j + 0.5, i + 0.5, f"{value:.3g}", ha="center", va="center", fontsize=8.5,
+                              color=_readable_on(mesh.cmap(mesh.norm(value))))
         bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02, aspect=28)
         bar.set_label(quantity)
         bar.outline.set_visible(False)
+        bar.solids.set(rasterized=False, edgecolor="face")  # as paths, not as a bitmap
 
     smallest = np.unravel_index(np.nanargmin(grid), grid.shape)
     return Plot(
@@ -326,8 +354,8 @@ def depth_plot(
 
     return Plot(
         name, "Error along depth",
-        f"Certified error after each of {len(labels) - 1} blocks; at the logits it is {high[-1]:.6g} from both sides, "
-        f"and the chain bound there is {bound[-1]:.6g}.",
+        f"Certified error after {len(labels) - 1} blocks; at the logits it is {_say(high[-1])} from both sides, "
+        f"and the chain bound there is {_say(bound[-1])}.",
         draw,
     )
 
@@ -413,8 +441,8 @@ def windows_plot(mean: Sequence[float], largest: Sequence[float], *, name: str =
 
     return Plot(
         name, "Change of loss in each window",
-        f"Bounds on the change of the loss in {len(middle)} windows: the means are at most {np.nanmax(middle):.4g} "
-        f"nats a token, the largest at any position is {np.nanmax(top):.4g} nats.",
+        f"Bounds on the change of the loss in {len(middle)} windows: the means are at most {_say(_largest(middle))} "
+        f"nats a token, the largest at any position is {_say(_largest(top))} nats.",
         draw,
     )
 

@@ -49,14 +49,20 @@ class Shown:
     field: str = ""
 
 
+def _spelled(value: Fraction) -> str:
+    """The exact value: as the certificate spells it, or as a fraction where a quotient is no dyadic number."""
+    dyadic = not value.denominator & (value.denominator - 1)
+    return checker.spell(value) if dyadic else f"{value.numerator}/{value.denominator}"
+
+
 def at_most(value: Fraction, *, digits: int = 6, unit: str = "", field: str = "") -> Shown:
     """A certified upper bound."""
-    return Shown(pretty(upwards(value, digits)), "certified", "≤", unit, checker.spell(value), field)
+    return Shown(pretty(upwards(value, digits)), "certified", "≤", unit, _spelled(value), field)
 
 
 def at_least(value: Fraction, *, digits: int = 6, unit: str = "", field: str = "") -> Shown:
     """A certified lower bound."""
-    return Shown(pretty(below(value, digits)), "certified", "≥", unit, checker.spell(value), field)
+    return Shown(pretty(below(value, digits)), "certified", "≥", unit, _spelled(value), field)
 
 
 def seen(value: float, word: str = "measured", *, digits: int = 4, unit: str = "", field: str = "") -> Shown:
@@ -105,7 +111,7 @@ def base_name(name: object) -> str:
 def relative_link(path: str) -> str | None:
     """A link that can only lead to a file beside the page; None for anything else."""
     text = str(path).replace("\\", "/")
-    if not text or text.startswith("/") or PurePosixPath(text).is_absolute():
+    if not 0 < len(text) <= 255 or text.startswith("/") or PurePosixPath(text).is_absolute():
         return None
     return quote(text.encode("utf-8", "replace"), safe="/.-_~")
 
@@ -188,8 +194,7 @@ def _decomposition(certificate: Certificate) -> list[dict[str, Any]]:
 
 
 def _percent(fraction: Fraction, field: str = "") -> Shown:
-    exact = f"{fraction.numerator}/{fraction.denominator}"
-    return Shown(pretty(f"{float(100 * fraction):.2f}"), "certified", "", "%", exact, field)
+    return Shown(pretty(f"{float(100 * fraction):.2f}"), "certified", "", "%", _spelled(fraction), field)
 
 
 def _share_text(same: int, positions: int) -> str:
@@ -220,6 +225,7 @@ def present_pair(
     ratio = depth.chain[-1] / depth.lower[-1] if depth.lower[-1] else None
     windows, length = subject["tokens"]["shape"]
     mean, largest = certificate.loss_change_mean, certificate.loss_change_max
+    factor = perplexity_factor_upper(mean, 5)
     key = f"pair-{index}"
     drawings = [
         plots.depth_plot(
@@ -280,7 +286,7 @@ def present_pair(
         "loss_original": seen_or_none(before, digits=6, unit="nats a token"),
         "loss_compressed": seen_or_none(after, digits=6, unit="nats a token"),
         "loss_measured": change_seen(change, unit="nats a token") if change is not None else None,
-        "factor": Shown(pretty(perplexity_factor_upper(mean, 5)), "certified", "≤"),
+        "factor": Shown(pretty(factor), "certified", "≤", "", factor, f"{key}.perplexity_factor"),
         "factor_measured": seen_or_none(math.exp(min(change, 700.0)) if change is not None else None, digits=5),
         "same": Shown(_share_text(same, positions), "certified", "", "", f"{same}/{positions}", f"{key}.same_top"),
         "same_count": same,

@@ -33,6 +33,7 @@ def present_rho(data: Mapping[str, Any]) -> dict[str, Any]:
     absolute, floor = _numbers(data.get("rho_absolute_median")), _numbers(data.get("noise_floor_energy"))
     energy = [_numbers(row) for row in data.get("energy") or []]
     middle = _medians(energy)
+    energy = energy if middle else []
     rows = []
     for t in range(len(middle)):
         step = t - 1
@@ -117,49 +118,86 @@ def _status(value: Any) -> Status | None:
 
 
 def present_peel(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Rows and plots of YES bounds, schema ``peelverify.peel/1``."""
-    unit = str(data.get("unit") or data.get("loss_unit") or "")
+    """Rows and plots of YES bounds, schema ``peelverify.peel/1``.
+
+    The cloud is drawn against the running minima, as published; the status of a row is that of its own
+    checkpoint, with the published one beside it.
+    """
+    unit = str(data.get("unit") or "").replace("_", " ").replace("nats per token", "nats a token")
     entries = [e for e in data.get("checkpoints") or [] if isinstance(e, Mapping)]
-    steps = [e.get("step") for e in entries]
-    counted = bool(entries) and all(isinstance(s, int) and not isinstance(s, bool) for s in steps)
-    counted = counted and sorted(set(steps)) == steps
-    x = [float(s) for s in steps] if counted else [float(i) for i in range(1, len(entries) + 1)]
-    x_label = "training step" if counted else "checkpoint"
+    x, x_label = _places(entries)
     rows, curve = [], []
     for place, entry in zip(x, entries, strict=True):
-        status = _status(entry.get("status"))
-        best = entry.get("best")
+        status, published = _status(entry.get("status")), _status(entry.get("status_running"))
         rows.append({
             "place": f"{place:g}",
             "name": base_name(entry.get("name", "")),
             "loss": seen_or_none(entry.get("loss"), digits=5),
-            "yes0": seen_or_none(entry.get("yes0"), "witnessed", digits=5),
-            "by_k": [seen(v, "witnessed", digits=5) for v in _numbers(entry.get("by_k"))],
-            "best": seen_or_none(best, "witnessed", digits=5),
-            "best_map": "-".join(str(t) for t in entry.get("best_map") or []),
+            **{k: seen_or_none(entry.get(k), "witnessed", digits=5) for k in ("yes0", "best", "refit")},
+            "gap": _gap(entry),
+            "best_map": _map_name(entry.get("best_map")),
             "status": "unknown" if status is None else status.name,
+            "published": None if published is None else published.name,
             "meaning": "" if status is None else status.meaning,
         })
-        values = _numbers([entry.get("loss"), entry.get("yes0"), best])
+        running = [entry.get(f"{k}_running", entry.get(k)) for k in ("yes0", "best")]
+        values = _numbers([entry.get("loss"), *running])
         if len(values) == 3 and all(map(math.isfinite, values)):
-            curve.append((place, *values))
+            more = _numbers([entry.get("best"), entry.get("refit")]) or [math.nan, math.nan]
+            curve.append((place, *values, *more))
     label = f"loss, {unit}" if unit else "loss"
     drawings = []
     if curve:
-        drawings.append(plots.cloud_plot(*zip(*curve, strict=True), x_label=x_label, y_label=label))
+        places, loss, yes0, best, now, refit = zip(*curve, strict=True)
+        drawings.append(
+            plots.cloud_plot(
+                places, loss, yes0, best, now=now if now != best else None,
+                refit=refit if any(map(math.isfinite, refit)) else None, x_label=x_label, y_label=label,
+            )
+        )
     heat = _heat(entries, x, x_label, label)
     if heat:
         drawings.append(heat)
     return {
         "rows": rows, "plots": drawings, "unit": unit, "x_label": x_label, "note": _note(data, unit),
+        "refit": any(r["refit"] for r in rows), "gap": any(r["gap"] for r in rows),
+        "published": any(r["published"] for r in rows),
         "last": rows[-1] if rows else None,
         "statuses": [(s.name, s.legend, s.meaning.partition(": ")[2] or s.meaning) for s in Status],
     }
 
 
+def _places(entries: Sequence[Mapping[str, Any]]) -> tuple[list[float], str]:
+    """Where checkpoints stand: at their steps if those ascend, else one after another."""
+    steps = [e.get("step") for e in entries]
+    counted = all(isinstance(s, (int, float)) and not isinstance(s, bool) and math.isfinite(s) for s in steps)
+    if steps and counted and sorted(set(steps)) == steps:
+        return [float(s) for s in steps], "training step"
+    return [float(i) for i in range(1, len(entries) + 1)], "checkpoint"
+
+
+def _map_name(target: Any) -> str:
+    return "-".join(str(t) for t in target) if isinstance(target, (list, tuple)) else ""
+
+
+def _gap(entry: Mapping[str, Any]) -> dict[str, Shown | None] | None:
+    """Loss of the model minus that of the best witness, with its standard error."""
+    value = seen_or_none(entry.get("gap_of_best"), "witnessed", digits=3)
+    if value is None:
+        return None
+    return {"value": value, "error": seen_or_none(entry.get("gap_of_best_standard_error"), digits=2)}
+
+
 def _note(data: Mapping[str, Any], unit: str) -> str:
-    parts = [f"Losses in {unit}" if unit else "", str(data.get("method") or "")]
-    return ". ".join(p for p in parts if p)
+    """How the bounds were made, in a sentence or two."""
+    about = data.get("about")
+    about = about if isinstance(about, Mapping) else {}
+    parts = [f"Losses in {unit}" if unit else ""]
+    if about.get("decided_on"):
+        parts.append(f"Model and witnesses are compared on {about.get('deciding_tokens')} {about['decided_on']}")
+    if about.get("solver"):
+        parts.append(f"Witnesses were fitted to {about.get('fitted_tokens')} tokens by {about['solver']}")
+    return ". ".join(p for p in parts if p) + ("." if any(parts) else "")
 
 
 def _heat(entries: Sequence[Mapping[str, Any]], x: list[float], x_label: str, label: str) -> plots.Plot | None:
@@ -169,7 +207,7 @@ def _heat(entries: Sequence[Mapping[str, Any]], x: list[float], x_label: str, la
         maps = entry.get("maps")
         if not isinstance(maps, Sequence) or not maps:
             return None
-        tables.append({"-".join(str(t) for t in m.get("map", [])): m.get("loss") for m in maps})
+        tables.append({_map_name(m.get("map")): m.get("loss") for m in maps if isinstance(m, Mapping)})
     names = list(tables[0]) if tables else []
     values = [_numbers([t.get(name) for t in tables]) for name in names]
     if len(names) < 2 or len(names) > 40 or not all(len(v) == len(x) for v in values):

@@ -7,6 +7,7 @@ looks right alone.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -154,5 +155,6 @@ def save_plot(plots: Sequence[Plot], path: str | os.PathLike[str], *, columns: i
     except OSError as error:
         raise ArtifactError(f"{path} cannot be written ({error.strerror}); choose another folder") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
     return path

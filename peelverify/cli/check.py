@@ -187,8 +187,8 @@ def _print_peel(peel: dict[str, Any]) -> None:
     for point in peel["checkpoints"]:
         best = ",".join(map(str, point["best_map"]))
         console.result(
-            f"{point["name"]:<14} measured loss {point['loss']:.4f}   witnessed YES-0 {point['yes0']:.4f}, "
-            f"best {point['best']:.4f} [{best}]   {point["status"]}"
+            f"{point['name']:<14} measured loss {point['loss']:.4f}   witnessed YES-0 {point['yes0']:.4f}, "
+            f"best {point['best']:.4f} [{best}]   {point['status']}"
         )
     from peelverify.verdict import Status
 

@@ -67,8 +67,8 @@ def gram_factor(gram: Tensor, damping: float = 0.01) -> tuple[Tensor, Tensor]:
         raise NonFiniteError("gram_factor needs a finite Gram matrix, got NaN or infinity; check the model")
     diagonal = gram.diagonal()
     dead = diagonal == 0
-    loaded = gram + torch.diag(torch.where(dead, 1.0, 0.0).double())
-    loaded = loaded + damping * float(loaded.diagonal().mean()) * torch.eye(len(gram), dtype=torch.float64)
+    loaded = gram + torch.diag(dead.double())
+    loaded.diagonal().add_(damping * float(loaded.diagonal().mean()))
     lower, failed = torch.linalg.cholesky_ex(loaded)
     if int(failed):
         raise NumericalError(
@@ -92,7 +92,7 @@ def _sweep(
     inputs = moving.shape[1]
     for start in range(0, inputs, block):
         stop = min(start + block, inputs)
-        errors = torch.zeros(moving.shape[0], stop - start, dtype=torch.float64)
+        errors = moving.new_zeros(moving.shape[0], stop - start)
         for j in range(start, stop):
             new = choose(j, moving[:, j], moving)
             result[:, j] = new
@@ -130,8 +130,8 @@ def gptq_weight(
     _finite(weight, gram, "gptq_weight")
     upper, dead = gram_factor(gram, damping)
     top = top_code(bits)
-    codes = torch.zeros(rows, inputs, dtype=torch.float64)
-    steps = torch.zeros(rows, inputs // size, dtype=torch.float64)
+    codes = torch.zeros(rows, inputs, dtype=torch.float64, device=weight.device)
+    steps = torch.zeros(rows, inputs // size, dtype=torch.float64, device=weight.device)
     clipped = 0
     if size == inputs:
         steps[:, 0] = exact_step(weight.double().abs().amax(dim=1) / top, weight.dtype, bits)
@@ -197,7 +197,7 @@ def sparsegpt_weight(
             raise DomainError(f"sparsegpt_weight needs 0 <= count < {weight.numel()}, got {count}")
     upper, dead = gram_factor(gram, damping)
     scale = upper.diagonal().square()
-    mask = torch.zeros(rows, inputs, dtype=torch.bool)
+    mask = torch.zeros(rows, inputs, dtype=torch.bool, device=weight.device)
 
     def choose(j: int, column: Tensor, moving: Tensor) -> Tensor:
         if j % block == 0:

@@ -3,7 +3,7 @@
 Chains of fitted layers repeat directions, so singular problems are the normal case here. Two ways to a factor:
 
 * **Cholesky** of the Gram matrix with unit diagonal, taken only if its condition number is at most
-  ``GRAM_CONDITION`` and each solution passes a residual check: one step of refinement must move it by at most
+  ``GRAM_CONDITION``, column norms differ by at most ``COLUMN_RATIO`` (the rule below then drops nothing) and each solution passes a residual check: one step of refinement must move it by at most
   ``REFINEMENT`` of its own size. What is left after that step is of the order of the square of this number.
 * **SVD** of the triangular factor of [Z 1] itself, for everything else. Singular values at or below
   ``eps * max(samples, columns)`` times the largest are dropped: the cut-off of LAPACK drivers as `numpy` calls
@@ -38,6 +38,8 @@ __all__ = ["Factor", "Fit", "GramSum", "as_matrix", "factor", "least_squares", "
 EPS = float(np.finfo(np.float64).eps)
 #: Largest 1-norm condition number of the unit-diagonal Gram matrix that Cholesky is trusted with.
 GRAM_CONDITION = 1e8
+#: Largest ratio of column norms that Cholesky is trusted with.
+COLUMN_RATIO = 1e6
 #: Largest relative correction of the refinement step that confirms a Cholesky solution.
 REFINEMENT = 1e-6
 #: Widest problem that is confined to one BLAS thread.
@@ -148,7 +150,7 @@ class Factor:
     def _try_cholesky(self) -> None:
         gram = self.columns.T @ self.columns
         diagonal = np.diag(gram)
-        if not (diagonal > 0).all() or not np.isfinite(gram).all():
+        if not np.isfinite(gram).all() or not diagonal.min() > diagonal.max() / COLUMN_RATIO**2:
             return
         scale = 1.0 / np.sqrt(diagonal)
         gram = gram * scale[:, None] * scale[None, :]

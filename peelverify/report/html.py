@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -88,6 +89,7 @@ def _plain_rows(data: Mapping[str, Any], skip: Sequence[str] = ()) -> list[tuple
     return rows
 
 
+@functools.cache
 def _environment() -> jinja2.Environment:
     def finalize(value: Any) -> Any:
         if value is None:

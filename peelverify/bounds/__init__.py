@@ -15,7 +15,17 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-__all__ = ["compression", "matrix", "peeling", "propagation", "vector"]
+__all__ = [
+    "activations",
+    "certificate",
+    "compression",
+    "counting",
+    "matrix",
+    "peeling",
+    "propagation",
+    "rounding",
+    "vector",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

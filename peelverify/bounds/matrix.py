@@ -211,7 +211,7 @@ def frob_sq(a: Matrix) -> Number:
     return _frob_sq(domain.matrix("frob_sq", "a", a))
 
 
-@mirrors("PeelVerify.FrobLe", "PeelVerify.OpNorm2Le.of_frob")
+@mirrors("PeelVerify.FrobLe", "PeelVerify.OpNorm2Le.of_frob", "PeelVerify.LipschitzLe.of_opNorm2Le")
 def frob_le(a: Matrix, c: Number) -> bool:
     """Tell whether the Frobenius norm of a matrix is at most `c`; then its operator norm is as well.
 
@@ -332,7 +332,7 @@ def frob_add_upper(a: Number, b: Number) -> Number:
     return a + b
 
 
-@mirrors("PeelVerify.OpNorm2Le.add", "PeelVerify.lowRank_error")
+@mirrors("PeelVerify.OpNorm2Le.add", "PeelVerify.lowRank_error", "PeelVerify.LipschitzLe.add")
 def op_norm2_add_upper(a: Number, b: Number) -> Number:
     """Bound the operator norm of a sum of two matrices.
 
@@ -363,7 +363,7 @@ def op_norm2_add_upper(a: Number, b: Number) -> Number:
     return a + b
 
 
-@mirrors("PeelVerify.OpNorm2Le.mul", "PeelVerify.OpNorm2Le.norm2Le_mulVec")
+@mirrors("PeelVerify.OpNorm2Le.mul", "PeelVerify.OpNorm2Le.norm2Le_mulVec", "PeelVerify.LipschitzLe.comp")
 def op_norm2_mul_upper(a: Number, b: Number) -> Number:
     """Bound the operator norm of a product of matrices, or the 2-norm of a matrix times a vector.
 
@@ -379,7 +379,8 @@ def op_norm2_mul_upper(a: Number, b: Number) -> Number:
         NonFiniteError: if a bound is not finite.
 
     Guarantee:
-        At least the norm of the product. `PeelVerify.OpNorm2Le.mul`, `PeelVerify.OpNorm2Le.norm2Le_mulVec`.
+        At least the norm of the product, and the gain of two layers in a row. `PeelVerify.OpNorm2Le.mul`,
+        `PeelVerify.OpNorm2Le.norm2Le_mulVec`, `PeelVerify.LipschitzLe.comp`.
 
     Not for:
         Long products, where the slack of each factor multiplies.
@@ -392,7 +393,7 @@ def op_norm2_mul_upper(a: Number, b: Number) -> Number:
     return a * b
 
 
-@mirrors("PeelVerify.OpNorm2Le.one_add")
+@mirrors("PeelVerify.OpNorm2Le.one_add", "PeelVerify.LipschitzLe.residual")
 def residual_upper(a: Number) -> Number:
     """Bound how much a residual block x + A x can lengthen a vector.
 
@@ -407,7 +408,9 @@ def residual_upper(a: Number) -> Number:
         NonFiniteError: if the bound is not finite.
 
     Guarantee:
-        At least |x + A x| / |x| for every x. `PeelVerify.OpNorm2Le.one_add`.
+        At least |x + A x| / |x| for every x; for a branch f that moves outputs apart by at most `a` times the
+        distance of its inputs, the gain of x + f(x). `PeelVerify.OpNorm2Le.one_add`,
+        `PeelVerify.LipschitzLe.residual`.
 
     Not for:
         Showing contraction: the bound is never below 1.

@@ -12,7 +12,7 @@ from math import prod
 
 from peelverify.bounds import _domain as domain
 from peelverify.bounds._domain import Number, Vector
-from peelverify.errors import ShapeError
+from peelverify.errors import DomainError, ShapeError
 from peelverify.registry import mirrors
 
 __all__ = [
@@ -20,10 +20,12 @@ __all__ = [
     "chain_bound",
     "chain_closed_form",
     "chain_shares",
+    "contraction_factor_sq",
     "gain_product",
     "geometric_bound",
     "geometric_limit",
     "oscillation",
+    "relative_step",
     "squared_error_identity",
     "telescope",
 ]
@@ -51,6 +53,11 @@ def _chain(function: str, e0: Number, steps: Iterable[Step]) -> tuple[Number, li
     "PeelVerify.chainBound_mono",
     "PeelVerify.chainBound_nonneg",
     "PeelVerify.chainBound_append",
+    "PeelVerify.block_error",
+    "PeelVerify.two_layer_error",
+    "PeelVerify.deletion_error",
+    "PeelVerify.states_le_chainBound",
+    "PeelVerify.chainBound_le_of_check",
     "PeelVerify.chainBound",
 )
 def chain_bound(e0: Number, steps: Sequence[Step]) -> Number:
@@ -71,7 +78,10 @@ def chain_bound(e0: Number, steps: Sequence[Step]) -> Number:
 
     Guarantee:
         At least e_T whenever e_t <= gain_t e_{t-1} + delta_t for every block t, and never smaller when an
-        input grows. `PeelVerify.le_chainBound`, `PeelVerify.chainBound_mono`.
+        input grows. The recurrence holds for the states of two models when gain_t bounds how far block t of
+        the original moves two states apart, and delta_t bounds what the compressed block does differently at
+        the state it meets; a deleted block is the identity. `PeelVerify.le_chainBound`,
+        `PeelVerify.chainBound_mono`, `PeelVerify.states_le_chainBound`, `PeelVerify.deletion_error`.
 
     Not for:
         The published rho in place of a gain; see `telescope`. Predicting a model that was not compressed yet.
@@ -270,6 +280,81 @@ def geometric_limit(e0: Number, gain: Number, delta: Number) -> Number:
     domain.fraction_of_one("geometric_limit", "gain", gain)
     domain.nonnegative("geometric_limit", "delta", delta)
     return domain.larger(e0, domain.divide(delta, 1 - gain))
+
+
+@mirrors("PeelVerify.relative_step", "PeelVerify.relative_le_chainBound", "PeelVerify.relativeStep")
+def relative_step(gain: Number, shrink: Number, before: Number, introduced: Number) -> Number:
+    """Bound the relative error after one block.
+
+    Args:
+        gain: gain of the block, >= 0.
+        shrink: factor with n <= shrink n', the size of the state before the block against that after it, >= 0.
+        before: error before the block relative to the size n, >= 0.
+        introduced: error that the block introduces relative to the size n', >= 0.
+
+    Returns:
+        gain shrink before + introduced: `chain_bound` with gains gain shrink bounds all blocks.
+
+    Raises:
+        DomainError: if an input is negative.
+        NonFiniteError: if an input is not finite.
+
+    Guarantee:
+        At least the error after the block relative to n'. `PeelVerify.relative_step`,
+        `PeelVerify.relative_le_chainBound`.
+
+    Not for:
+        Sizes that are larger than the norms of the states: the answer is relative to the size it was given.
+
+    Source:
+        Relative errors as in [Basu2026], as a bound.
+
+    Example:
+        >>> relative_step(3, 2, 5, 1)
+        31
+    """
+    named = (("gain", gain), ("shrink", shrink), ("before", before), ("introduced", introduced))
+    for name, value in named:
+        domain.nonnegative("relative_step", name, value)
+    return gain * shrink * before + introduced
+
+
+@mirrors("PeelVerify.residual_contraction")
+def contraction_factor_sq(mu: Number, gain: Number) -> Number:
+    """Bound the square of the factor by which a residual block that points back brings states closer.
+
+    Args:
+        mu: a number with <d, f(x + d) - f(x)> <= -mu |d|^2.
+        gain: bound on |f(x + d) - f(x)| / |d|, >= |mu|.
+
+    Returns:
+        1 - 2 mu + gain^2; below 1 the block contracts.
+
+    Raises:
+        DomainError: if `gain` is below |mu|, which no function allows.
+        NonFiniteError: if an input is not finite.
+
+    Guarantee:
+        Every c whose square is at least this bounds |x + f(x) - y - f(y)| / |x - y|.
+        `PeelVerify.residual_contraction`.
+
+    Not for:
+        Blocks of which only the gain is known; see `peelverify.bounds.matrix.residual_upper`.
+
+    Example:
+        >>> from fractions import Fraction
+        >>> contraction_factor_sq(Fraction(1, 2), Fraction(1, 2))
+        Fraction(1, 4)
+    """
+    domain.number("contraction_factor_sq", "mu", mu)
+    domain.nonnegative("contraction_factor_sq", "gain", gain)
+    if not abs(mu) <= gain:
+        raise DomainError(
+            f"contraction_factor_sq needs gain >= |mu|, got {gain} and {mu}; measure both on the same pairs",
+            argument="gain",
+            value=gain,
+        )
+    return 1 - 2 * mu + gain * gain
 
 
 @mirrors("PeelVerify.energy_eq_mul_prod", "PeelVerify.telescopeProd")

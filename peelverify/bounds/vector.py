@@ -283,7 +283,7 @@ def norm2_sum_upper(bounds: Sequence[Number]) -> Number:
     return sum(domain.nonnegatives("norm2_sum_upper", "bounds", bounds))
 
 
-@mirrors("PeelVerify.Norm2Le.smul")
+@mirrors("PeelVerify.Norm2Le.smul", "PeelVerify.scaled_norm_le")
 def norm2_smul_upper(a: Number, c: Number) -> Number:
     """Bound the 2-norm of a multiple of a vector.
 
@@ -299,10 +299,11 @@ def norm2_smul_upper(a: Number, c: Number) -> Number:
         NonFiniteError: if an input is not finite.
 
     Guarantee:
-        At least the 2-norm of the multiple. `PeelVerify.Norm2Le.smul`.
+        At least the 2-norm of the multiple; with a factor of its own for each entry, none larger in absolute
+        value than `a`, as well. `PeelVerify.Norm2Le.smul`, `PeelVerify.scaled_norm_le`.
 
     Not for:
-        A factor for each entry; use its largest absolute value as `a`.
+        Factors of very different sizes, where the largest one overstates the rest.
 
     Example:
         >>> norm2_smul_upper(-2, 5)

@@ -3,8 +3,9 @@
 Chains of fitted layers repeat directions, so singular problems are the normal case here. Two ways to a factor:
 
 * **Cholesky** of the Gram matrix with unit diagonal, taken only if its condition number is at most
-  ``GRAM_CONDITION``, column norms differ by at most ``COLUMN_RATIO`` (the rule below then drops nothing) and each solution passes a residual check: one step of refinement must move it by at most
-  ``REFINEMENT`` of its own size. What is left after that step is of the order of the square of this number.
+  ``GRAM_CONDITION``, column norms differ by at most ``COLUMN_RATIO`` (the rule below then drops nothing) and
+  each solution passes a residual check: one step of refinement must move it by at most ``REFINEMENT`` of its
+  own size. What is left after that step is of the order of the square of this number.
 * **SVD** of the triangular factor of [Z 1] itself, for everything else. Singular values at or below
   ``eps * max(samples, columns)`` times the largest are dropped: the cut-off of LAPACK drivers as `numpy` calls
   them, which a Gram matrix could not resolve.

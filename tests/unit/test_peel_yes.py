@@ -212,8 +212,8 @@ def test_chosen_maps_and_progress() -> None:
     ("change", "error"),
     [
         ("rows of y", ShapeError), ("rows of hidden", ShapeError), ("width", ShapeError), ("nan in x", NonFiniteError),
-        ("nan in hidden", NonFiniteError), ("vector y", ShapeError), ("empty", ShapeError), ("array hidden", InputError),
-        ("text", InputError),
+        ("nan in hidden", NonFiniteError), ("vector y", ShapeError), ("empty", ShapeError),
+        ("array hidden", InputError), ("text", InputError),
     ],
 )
 def test_bad_input(change: str, error: type[PeelverifyError]) -> None:

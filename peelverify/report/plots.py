@@ -270,7 +270,7 @@ def rho_plot(
         axes.plot(places, values, color=DIRECT, marker="o", linewidth=0, label="median")
         axes.axhline(1.0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
         axes.annotate("1: passes on unchanged", (1, 1), xycoords=("axes fraction", "data"), ha="right", va="bottom",
-                      fontsize=8, color=MUTED, xytext=(0, 2), textcoords="offset points")
+                      fontsize=8.5, color=MUTED, xytext=(0, 2), textcoords="offset points")
         ends = [v for v in (low, high) if v is not None]
         every = np.concatenate([values, [1.0], *(_finite(v) for v in ends)])
         span = np.nanmax(every) - np.nanmin(every)
@@ -346,7 +346,7 @@ def depth_plot(
         for place in deleted:
             axes.axvspan(place - 0.5, place + 0.5, color=MUTED, alpha=0.14, linewidth=0)
             axes.annotate("deleted", (place, 0.02), xycoords=("data", "axes fraction"), ha="center", va="bottom",
-                          fontsize=7.5, color=MUTED, rotation=90 if len(labels) > 8 else 0)
+                          fontsize=8.5, color=MUTED, rotation=90 if len(labels) > 8 else 0)
         _ticks(axes, labels)
         axes.set_xlabel("after")
         axes.set_ylabel("Frobenius error")
@@ -370,7 +370,7 @@ def shares_plot(labels: Sequence[str], fractions: Sequence[float], *, name: str 
         axes.set_ylim(0, max(1.0, 112 * np.nanmax(parts)))
         if len(labels) <= 14:
             for place, part in zip(places, parts, strict=True):
-                axes.annotate(f"{100 * part:.1f}", (place, 100 * part), ha="center", va="bottom", fontsize=8,
+                axes.annotate(f"{100 * part:.1f}", (place, 100 * part), ha="center", va="bottom", fontsize=8.5,
                               xytext=(0, 2), textcoords="offset points", color=INK)
         _ticks(axes, labels)
         axes.set_xlabel("error introduced in")

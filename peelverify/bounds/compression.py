@@ -144,6 +144,7 @@ def _largest(function: str, score: Sequence[Number], kept: int) -> tuple[bool, .
 @mirrors(
     "PeelVerify.droppedScore_le_of_kept_ge",
     "PeelVerify.scoreMask_kept_ge_dropped",
+    "PeelVerify.keptCount_scoreMask",
     "PeelVerify.exists_mask",
     "PeelVerify.scoreMask",
 )
@@ -164,7 +165,8 @@ def score_mask(score: Vector, kept: int) -> tuple[bool, ...]:
 
     Guarantee:
         No mask that keeps at most as many entries drops a smaller sum of scores, if no score is negative.
-        `PeelVerify.droppedScore_le_of_kept_ge`, `PeelVerify.scoreMask_kept_ge_dropped`.
+        `PeelVerify.droppedScore_le_of_kept_ge`, `PeelVerify.scoreMask_kept_ge_dropped`,
+        `PeelVerify.keptCount_scoreMask`.
 
     Not for:
         Scores of which some are negative, where keeping fewer may drop less.
@@ -176,7 +178,11 @@ def score_mask(score: Vector, kept: int) -> tuple[bool, ...]:
     return _largest("score_mask", domain.numbers("score_mask", "score", score), kept)
 
 
-@mirrors("PeelVerify.magnitude_prune_optimal", "PeelVerify.magnitudeMask")
+@mirrors(
+    "PeelVerify.magnitudeMask_optimal",
+    "PeelVerify.magnitude_prune_optimal",
+    "PeelVerify.magnitudeMask",
+)
 def magnitude_mask(w: Vector, kept: int) -> tuple[bool, ...]:
     """Keep the weights of largest magnitude.
 
@@ -194,7 +200,7 @@ def magnitude_mask(w: Vector, kept: int) -> tuple[bool, ...]:
 
     Guarantee:
         No mask that keeps at most as many weights has a smaller 2-norm error.
-        `PeelVerify.magnitude_prune_optimal`.
+        `PeelVerify.magnitudeMask_optimal`, `PeelVerify.magnitude_prune_optimal`.
 
     Not for:
         The smallest error of the layer's output, which depends on its inputs; see `wanda_score`.

@@ -453,7 +453,12 @@ def schur_upper_sq(a: Matrix) -> Number:
     return row_sum * column_sum
 
 
-@mirrors("PeelVerify.opNorm2Le_of_gram", "PeelVerify.opNorm2Le_of_gram_chain")
+@mirrors(
+    "PeelVerify.opNorm2Le_of_gramCheck",
+    "PeelVerify.opNorm2Le_of_gram_chain",
+    "PeelVerify.opNorm2Le_of_gram",
+    "PeelVerify.gramCheck",
+)
 def gram_iteration_check(a: Matrix, bounds: Sequence[Number]) -> bool:
     """Check a chain of bounds for A, A^T A, (A^T A)^T (A^T A), ... that ends in a Frobenius norm.
 
@@ -472,8 +477,8 @@ def gram_iteration_check(a: Matrix, bounds: Sequence[Number]) -> bool:
         ShapeError: if the matrix is empty or ragged, or there is no bound.
 
     Guarantee:
-        True means that bounds[0] is at least the operator norm of A. `PeelVerify.opNorm2Le_of_gram_chain`,
-        `PeelVerify.opNorm2Le_of_gram`.
+        True means that bounds[0] is at least the operator norm of A. `PeelVerify.opNorm2Le_of_gramCheck`,
+        `PeelVerify.opNorm2Le_of_gram_chain`.
 
     Not for:
         Many steps on exact entries, which double in length at each one: three steps come within n^(1/16).

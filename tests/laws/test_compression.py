@@ -270,6 +270,23 @@ class Test_exists_mask(Law):
             score_mask([F(1)], 2)
 
 
+class Test_keptCount_scoreMask(Test_exists_mask):
+    """The mask of the largest scores keeps exactly as many entries as asked for."""
+
+    @staticmethod
+    def check(function, score, kept):
+        """The mask keeps exactly the number asked for, also for scores of either sign."""
+        assert sum(function(score, kept)) == kept
+        assert sum(function([-s for s in score], kept)) == kept
+
+    @law
+    @given(vectors(), st.integers(0, 5))
+    @hard_cases(Test_exists_mask.hard)
+    def test_holds(self, score, kept):
+        """Whatever the scores, the count is exact."""
+        self.check(score_mask, score, min(kept, len(score)))
+
+
 class Test_magnitude_prune_optimal(Law):
     """Keeping the largest magnitudes is best."""
 
@@ -305,6 +322,30 @@ class Test_magnitude_prune_optimal(Law):
         w = [F(3), F(1)]
         best = dropped_energy(w, magnitude_mask(w, 1))
         assert dropped_energy(w, [False, True]) > best > dropped_energy(w, [True, True])
+
+
+class Test_magnitudeMask_optimal(Test_magnitude_prune_optimal):
+    """The mask that the function gives is best, for every number of kept weights."""
+
+    @law
+    @given(vectors(entries=st.sampled_from([F(0), F(1), F(-1), F(2), HUGE])), st.integers(0, 5))
+    @hard_cases(Test_magnitude_prune_optimal.hard)
+    def test_holds(self, w, kept):
+        """Ties included, no other mask of that size is better."""
+        self.check(magnitude_mask, w, min(kept, len(w)))
+
+    def test_not_vacuous(self):
+        """Keeping nothing costs everything, keeping all costs nothing."""
+        w = [F(1), F(-2)]
+        assert dropped_energy(w, magnitude_mask(w, 2)) == 0
+        reaches("magnitudeMask_optimal", square(w), dropped_energy(w, magnitude_mask(w, 0)), 1)
+
+    def test_needs_its_hypothesis(self):
+        """A mask that keeps more weights can be better, and more than there are cannot be kept."""
+        w = [F(3), F(1)]
+        assert dropped_energy(w, [True, True]) < dropped_energy(w, magnitude_mask(w, 1))
+        with pytest.raises(DomainError):
+            magnitude_mask(w, 3)
 
 
 @st.composite

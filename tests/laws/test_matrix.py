@@ -515,6 +515,29 @@ class Test_opNorm2Le_of_gram_chain(Law):
             gram_iteration_check(SHEAR, [F(-2), F(3)])
 
 
+class Test_opNorm2Le_of_gramCheck(Test_opNorm2Le_of_gram_chain):
+    """Bounds that pass the check prove the first one, for matrices of any shape."""
+
+    @law
+    @given(acting(rationals()), st.integers(0, 2), st.booleans())
+    @hard_cases([((a, [F(1), F(1)]), 3, lower) for a in SQUARES for lower in (False, True)])
+    def test_holds(self, case, steps, lower):
+        """Honest bounds pass, and whatever passes is right about the vector that was drawn."""
+        a, x = case
+        bounds = gram_bounds(a, steps)
+        assert gram_iteration_check(a, bounds)
+        if lower:
+            bounds = [b * F(9, 10) for b in bounds]
+        if gram_iteration_check(a, bounds):
+            assert square(image(a, x)) <= bounds[0] ** 2 * square(x)
+
+    def test_not_vacuous(self):
+        """For rank one the Frobenius norm, and no smaller number, passes without any step."""
+        assert gram_iteration_check(ONES, [F(2)])
+        assert not gram_iteration_check(ONES, [2 - ULP])
+        reaches("opNorm2Le_of_gramCheck", stretch_sq(ONES), F(2) ** 2, 1)
+
+
 SYMMETRIC = [
     [[F(2), F(-1)], [F(-1), F(1)]],
     [[F(1), F(1)], [F(1), F(1)]],

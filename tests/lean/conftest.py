@@ -9,7 +9,7 @@ import pytest
 
 A_LEAN = """module
 
-@[expose] public section
+@[expose] public noncomputable section
 
 namespace PeelVerify
 
@@ -28,7 +28,7 @@ Python: none (supporting lemma) -/
 theorem twice_add (a b : α) : twice (a + b) = twice a + twice b := by
   unfold twice; grind
 
-private theorem helper (a : α) : a = a := rfl
+private theorem helper (a : α) : a + 0 = a := by grind
 
 end PeelVerify
 """
@@ -37,7 +37,7 @@ B_LEAN = """module
 
 public import Proofs.A
 
-@[expose] public section
+@[expose] public noncomputable section
 
 namespace PeelVerify
 
@@ -60,7 +60,7 @@ end PeelVerify
 ROOT_LEAN = "module\n\npublic import Proofs.A\npublic import Proofs.B\n"
 
 
-def write_project(root: Path, **changes: str | None) -> Path:
+def write_project(root: Path, /, **changes: str | None) -> Path:
     """Write the small project below a folder; a change replaces, adds or (None) leaves out a file."""
     files = {"root": ROOT_LEAN, "A": A_LEAN, "B": B_LEAN} | changes
     for name, text in files.items():

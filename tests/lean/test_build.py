@@ -22,6 +22,7 @@ import peelverify.lean.build as building
 from peelverify.cli import prove as command
 from peelverify.errors import InputError, ToolchainError
 from peelverify.lean import native, run
+from peelverify.lean import tree as forest
 from peelverify.lean.audit import audit_source
 from peelverify.lean.build import BuildResult, build, check_source
 from peelverify.lean.examples import Call, Claim, Mat, Vec, claim_of_message, kernel_examples, lean_value
@@ -214,13 +215,24 @@ def test_prove_is_red_on_an_empty_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("cache")
-def test_prove_is_red_when_lean_refuses(root: Path, project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prove_is_red_when_lean_refuses(project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """A proof that passes the audit and not the kernel is status 1 with Lean's message."""
     said = Message("Proofs/B.lean", 19, 3, "error", "unsolved goals")
     monkeypatch.setattr(run, "run_lean", lambda *_, **__: run.LeanRun(1, (said,), 0.1, ""))
     status, printed = prove("--root", str(project(B=B_LEAN.replace("a + a + a + a", "a + a + a"))))
     assert status == 1
     assert "Proofs/B.lean:19:3: error: unsolved goals" in printed
+
+
+def test_the_proofs_ship_inside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a checkout the copy inside the package is found; without both, the call says what to pass."""
+    package = tmp_path / "peelverify" / "lean"
+    monkeypatch.setattr(forest, "_PACKAGE", package)
+    with pytest.raises(InputError, match="pass --root"):
+        proofs_root()
+    write_project(package / "_proofs")
+    (package / "_proofs" / "lakefile.lean").touch()
+    assert proofs_root() == package / "_proofs"
 
 
 def test_wrong_calls_are_refused_before_any_work(root: Path) -> None:
@@ -259,7 +271,7 @@ LAKE_BAD = (
 
 
 @pytest.mark.parametrize(
-    ("build_script", "axioms", "checker", "expected"),
+    "case",
     [
         (LAKE_OK, "propext, Quot.sound", "exit 0", None),
         (LAKE_BAD, "", "exit 0", "Proofs/A.lean:12:5: error: unsolved goals\na : Nat"),
@@ -269,10 +281,13 @@ LAKE_BAD = (
     ],
 )
 def test_the_native_road(
-    project: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    build_script: str, axioms: str, checker: str, expected: str | None,
+    project: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    case: tuple[str, str, str, str | None],
 ) -> None:
     """`lake build` is run, its messages are read, axioms and replay are checked, and a success is remembered."""
+    build_script, axioms, checker, expected = case
     report = f"sed -n \"s/^#print axioms \\(.*\\)/'\\1' depends on axioms: [{axioms}]/p\" Audit.lean"
     program(tmp_path / "bin/lean", f"if [ \"$1\" = --version ]; then echo '{VERSION_LINE}'; else {report}; fi")
     program(tmp_path / "bin/leanchecker", checker)

@@ -28,6 +28,10 @@ def _rank(
         ),
     ] = "rho,block_influence,residual_change,skip_score",
     count: Annotated[int, typer.Option(help="Blocks to remove in the slices that are printed.")] = 1,
+    budget: Annotated[
+        float | None,
+        typer.Option(help="Also search for blocks that can go while the loss rises by no more (nats a token)."),
+    ] = None,
     text: Annotated[
         Path | None, typer.Option(help="UTF-8 text. Default: English text that ships with Python.")
     ] = None,
@@ -44,10 +48,13 @@ def _rank(
     names = list(dict.fromkeys(name.strip() for name in criterion.split(",")))
     if count < 1:
         raise DomainError(f"--count needs at least 1, got {count}; it is the number of blocks to remove")
+    if budget is not None and not 0 <= budget < float("inf"):
+        raise DomainError(f"--budget needs a finite number from 0 on, got {budget}; it is in nats a token")
     if seed < 0:
         raise DomainError(f"--seed needs a whole number from 0 on, got {seed}; it names a stream of noise")
     say(f"reading {model}")
     from peelverify.compress.rank import CRITERIA, agreement, mergekit_slices, rank_layers
+    from peelverify.compress.search import removal_within_budget
 
     unknown = [name for name in names if name not in CRITERIA]
     if unknown:
@@ -74,6 +81,13 @@ def _rank(
 
             rankings.append(rank_layers(view, ids, name, seed=seed, on_step=step))
             bar.update(task, completed=1, total=1)
+        found = None
+        if budget is not None:
+            task = bar.add_task("search within budget", total=None)
+            found = removal_within_budget(
+                view, ids, budget, on_step=lambda done, total: bar.update(task, completed=done, total=total)
+            )
+            bar.update(task, completed=1, total=1)
     slices = {r.criterion: mergekit_slices(_kept(r.order, count), model) for r in rankings}
     matrix = agreement(rankings)
     if as_json:
@@ -89,6 +103,7 @@ def _rank(
                 "agreement_kendall_tau": matrix,
                 "remove": {r.criterion: sorted(r.order[:count]) for r in rankings},
                 "mergekit_slices": slices,
+                "within_budget": None if found is None else found.to_json() | {"budget_nats_per_token": budget},
             }
         )
         return
@@ -113,6 +128,14 @@ def _rank(
         removed = ", ".join(map(str, sorted(r.order[:count])))
         result(f"# {r.criterion}: {CRITERIA[r.criterion][1]}; removes {removed}")
         result(slices[r.criterion])
+    if found is not None:
+        gone = ", ".join(map(str, found.removed)) or "none"
+        result(
+            f"# within {budget:g} nats a token on this text: {gone} can go "
+            f"(loss {found.loss:.4f}; {found.block_evaluations} block evaluations)"
+        )
+        if found.removed:
+            result(mergekit_slices([t for t in range(view.depth) if t not in found.removed], model))
 
 
 def _kept(order: tuple[int, ...], count: int) -> list[int]:

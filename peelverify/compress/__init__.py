@@ -10,6 +10,7 @@ from peelverify.compress.quantize import Quantized, quantize_model, round_to_nea
 from peelverify.compress.rank import CRITERIA, Ranking, mergekit_slices, rank_layers
 from peelverify.compress.record import compression_record, read_record, save_compressed, weight_digests
 from peelverify.compress.schedule import SCHEDULES, Schedule, sparsity_schedule
+from peelverify.compress.search import Removal, removal_within_budget, search_removal
 from peelverify.compress.spectrum import PowerLaw, powerlaw_alpha
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "PowerLaw",
     "Quantized",
     "Ranking",
+    "Removal",
     "Schedule",
     "Sensitivity",
     "Settings",
@@ -37,8 +39,10 @@ __all__ = [
     "quantize_model",
     "rank_layers",
     "read_record",
+    "removal_within_budget",
     "round_to_nearest",
     "save_compressed",
+    "search_removal",
     "sparsity_schedule",
     "weight_digests",
 ]

@@ -39,9 +39,17 @@ def test_rank_prints_scores_agreement_and_slices(model_dirs):
     text = run("rank", model_dirs["gpt2"], *FAST, "--criterion", names)
     assert text.count("merge_method: passthrough") == 3 and "Kendall" in text
     data = json.loads(run("rank", model_dirs["gpt2"], *FAST, "--criterion", names, "--count", 2, "--json"))
+    assert data["within_budget"] is None
     assert data["schema"] == "peelverify.rank/1"
     assert [r["criterion"] for r in data["rankings"]] == names.split(",")
     assert all(len(layers) == 2 for layers in data["remove"].values())
+
+
+def test_rank_turned_round_by_a_budget(model_dirs):
+    """A generous budget lets all blocks but one go, none lets a costly one go."""
+    options = ("rank", model_dirs["llama"], *FAST, "--criterion", "last", "--budget")
+    assert len(json.loads(run(*options, 100, "--json"))["within_budget"]["removed"]) == 2
+    assert "nats a token on this text" in run(*options, 0)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +95,7 @@ def test_compress_writes_a_model_and_its_record(model_dirs, tmp_path, options, k
         (("rho", "--text", "missing.txt"), ArtifactError, "missing.txt"),
         (("rank", "--criterion", "best"), InputError, "--criterion"),
         (("rank", "--count", 0), DomainError, "--count"),
+        (("rank", "--budget", -1), DomainError, "--budget"),
         (("rank", "--count", 3), DomainError, "--count"),
         (("compress", "--method", "other"), InputError, "--method"),
         (("compress", "--method", "rtn", "--bits", 1), DomainError, "--bits"),

@@ -165,6 +165,16 @@ def test_gram_has_the_input_energies_on_its_diagonal(view, ids):
         walk.advance(t)
 
 
+def test_statistics_add_up_over_batches(view, ids, monkeypatch):
+    """Windows one at a time give the same Gram matrices as all together."""
+    together = input_gram(BlockWalk(view, ids), 0)
+    monkeypatch.setattr("peelverify.compress.calibrate.batches", lambda x, tokens=0: iter(x.split(1)))
+    apart = input_gram(BlockWalk(view, ids), 0)
+    for name, gram in together.items():
+        scale = float(gram.diagonal().max())  # float32 kernels differ by batch shape: 1e-6 of the largest entry
+        torch.testing.assert_close(apart[name], gram, rtol=0, atol=1e-5 * scale)
+
+
 def test_models_are_compressed_on_their_own_inputs(view, ids):
     """GPTQ and SparseGPT on a whole model: right count, right grid, and closer than the plain method."""
     sparse = prune_model(view, 0.5, method="sparsegpt", input_ids=ids)

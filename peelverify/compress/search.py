@@ -1,0 +1,215 @@
+"""Search for the best set of blocks to remove, counting every block that is run.
+
+Greedy removal [Song2024] looks one step ahead. Here a beam keeps several sets, and swaps exchange a removed block for a
+kept one until nothing improves. All share prefixes: two sets that agree up to block t share the state there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from peelverify.errors import DomainError
+from peelverify.evaluate.stream import as_view, batches, check_windows, ids_digest
+from peelverify.models.view import ModelView
+from peelverify.registry import measured
+
+__all__ = ["Removal", "RemovalLosses", "removal_within_budget", "search_removal"]
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A set of blocks to remove, and what it cost to find; measured.
+
+    Attributes:
+        removed: block indices, ascending.
+        loss: nats a token without them, on the windows that the search saw.
+        block_evaluations: blocks run, in units of one block over all windows.
+        path: best loss after 1, 2, ... removals, then after each swap that improved.
+        ids_sha256: digest of the token ids; figures to quote need disjoint text.
+    """
+
+    removed: tuple[int, ...]
+    loss: float
+    block_evaluations: int
+    path: tuple[float, ...]
+    ids_sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, schema ``peelverify.removal/1``."""
+        return {
+            "schema": "peelverify.removal/1", "removed": list(self.removed), "loss_nats_per_token": self.loss,
+            "block_evaluations": self.block_evaluations, "path_loss_nats_per_token": list(self.path),
+            "ids_sha256": self.ids_sha256,
+        }
+
+
+class RemovalLosses:
+    """Losses of a model without some blocks, each set evaluated once, shared prefixes run once.
+
+    Args:
+        view: the decoder.
+        input_ids: token ids (windows, length).
+        memory: states to keep between evaluations, as a multiple of the depth; the oldest are forgotten.
+    """
+
+    def __init__(self, view: ModelView, input_ids: Tensor, *, memory: int = 4) -> None:
+        self.view = view
+        self.evaluations = 0
+        self._scored = input_ids.shape[0] * (input_ids.shape[1] - 1)
+        self._traces = [view.trace(batch) for batch in batches(input_ids, 2048)]
+        self._keep = memory * view.depth
+        self._losses: dict[frozenset[int], float] = {}
+        self._states: dict[tuple[int, ...], list[Tensor]] = {}
+        full = tuple(range(view.depth))
+        for t in range(view.depth + 1):  # the first pass gave all states of the whole model
+            self._states[full[:t]] = [trace.states[t] for trace in self._traces]
+        self._pinned = set(self._states)
+        self.evaluations += view.depth
+        for trace in self._traces:
+            trace.states, trace.logits = [], trace.logits[:0]
+
+    @torch.no_grad()
+    def __call__(self, removed: Iterable[int]) -> float:
+        """Mean loss, nats a token, without the blocks ``removed``."""
+        gone = frozenset(removed)
+        if gone not in self._losses:
+            kept = tuple(t for t in range(self.view.depth) if t not in gone)
+            total = 0.0
+            for trace, state in zip(self._traces, self._run(kept), strict=True):
+                logits = self.view.head(state)[:, :-1].flatten(0, 1).float()
+                targets = trace.input_ids[:, 1:].flatten()
+                total += float(functional.cross_entropy(logits, targets, reduction="sum"))
+            self._losses[gone] = total / self._scored
+        return self._losses[gone]
+
+    def _run(self, kept: tuple[int, ...]) -> list[Tensor]:
+        start = next(n for n in range(len(kept), -1, -1) if kept[:n] in self._states)
+        states = self._states[kept[:start]]
+        for n in range(start, len(kept)):
+            states = [trace.block(kept[n], s) for trace, s in zip(self._traces, states, strict=True)]
+            self.evaluations += 1
+            self._states[kept[: n + 1]] = states
+        while len(self._states) - len(self._pinned) > self._keep:
+            oldest = next(key for key in self._states if key not in self._pinned)
+            del self._states[oldest]
+        return states
+
+
+@measured("a search on sampled text; another text may prefer another set")
+def search_removal(
+    model: ModelView | nn.Module,
+    input_ids: Tensor,
+    count: int,
+    *,
+    beam: int = 1,
+    swaps: int = 0,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Removal:
+    """Choose blocks to remove by the loss of the model that is left.
+
+    Args:
+        model: a decoder; it is not changed.
+        input_ids: token ids (windows, length), at least two tokens a window.
+        count: blocks to remove, from 1 to depth - 1.
+        beam: sets kept after each removal, >= 1; 1 is greedy.
+        swaps: rounds of exchanging one removed block for one kept, while that lowers the loss; >= 0.
+        on_step: called with (removals and swap rounds done, at most in all).
+
+    Raises:
+        DomainError: count, beam or swaps out of range.
+        InputError: ids that do not fit the model.
+
+    Not for:
+        Choosing by scores that need one pass; see `rank_layers`.
+
+    Example:
+        >>> search_removal(view, ids, 2, beam=3, swaps=2).removed  # doctest: +SKIP
+        (3, 5)
+    """
+    view = as_view(model)
+    if not 1 <= count < view.depth:
+        raise DomainError(f"search_removal needs 1 <= count < {view.depth}, got {count}; at least one block stays")
+    if beam < 1 or swaps < 0:
+        raise DomainError(f"search_removal needs beam >= 1 and swaps >= 0, got {beam} and {swaps}")
+    input_ids = check_windows(view, input_ids, function="search_removal", least=2)
+    losses = RemovalLosses(view, input_ids)
+    sets: list[frozenset[int]] = [frozenset()]
+    path = []
+    for removal in range(count):
+        sets = _one_more(losses, sets, beam)
+        path.append(losses(sets[0]))
+        if on_step is not None:
+            on_step(removal + 1, count + swaps)
+    best = sets[0]
+    for swap in range(swaps):
+        neighbours = [best - {out} | {t} for out in sorted(best) for t in range(view.depth) if t not in best]
+        challenger = min(neighbours, key=losses)
+        if on_step is not None:
+            on_step(count + swap + 1, count + swaps)
+        if losses(challenger) >= losses(best):
+            break
+        best = challenger
+        path.append(losses(best))
+    return Removal(tuple(sorted(best)), losses(best), losses.evaluations, tuple(path), ids_digest(input_ids))
+
+
+def _one_more(losses: RemovalLosses, sets: list[frozenset[int]], beam: int) -> list[frozenset[int]]:
+    """The best sets with one block more, best first."""
+    depth = losses.view.depth
+    # candidates in the order of their kept blocks, so that neighbours share prefixes
+    candidates = sorted(
+        {gone | {t} for gone in sets for t in range(depth) if t not in gone},
+        key=lambda gone: [t in gone for t in range(depth)],
+    )
+    return sorted(candidates, key=losses)[:beam]
+
+
+@measured("a search on sampled text; certify the model that comes out for a bound")
+def removal_within_budget(
+    model: ModelView | nn.Module,
+    input_ids: Tensor,
+    budget: float,
+    *,
+    beam: int = 1,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Removal:
+    """As many blocks as can go while the loss rises by no more than a budget.
+
+    Blocks are added to the set one by one, best first, until the next would break the budget.
+
+    Args:
+        model: a decoder; it is not changed.
+        input_ids: token ids (windows, length), at least two tokens a window.
+        budget: allowed rise of the loss on these windows, nats a token, >= 0.
+        beam: sets kept after each removal.
+        on_step: called with (removals tried, at most in all).
+
+    Returns:
+        The largest set found; empty if no block can go.
+
+    Raises:
+        DomainError: budget or beam out of range. InputError: ids that do not fit the model.
+    """
+    view = as_view(model)
+    if not (math.isfinite(budget) and budget >= 0) or beam < 1:
+        raise DomainError(f"removal_within_budget needs budget >= 0 and beam >= 1, got {budget} and {beam}")
+    input_ids = check_windows(view, input_ids, function="removal_within_budget", least=2)
+    losses = RemovalLosses(view, input_ids)
+    limit = losses(()) + budget
+    sets, best, path = [frozenset()], frozenset(), []
+    for removal in range(view.depth - 1):
+        sets = _one_more(losses, sets, beam)
+        if on_step is not None:
+            on_step(removal + 1, view.depth - 1)
+        if losses(sets[0]) > limit:
+            break
+        best = sets[0]
+        path.append(losses(best))
+    return Removal(tuple(sorted(best)), losses(best), losses.evaluations, tuple(path), ids_digest(input_ids))

@@ -11,6 +11,7 @@ public import Proofs.Matrix
 public import Proofs.Packed
 public import Proofs.Peeling
 public import Proofs.Propagation
+public import Proofs.Pruning
 public import Proofs.Rounding
 public import Proofs.Sum
 public import Proofs.Vector

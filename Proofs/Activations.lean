@@ -73,7 +73,7 @@ variable [Field α] [LE α] [LT α] [Std.LawfulOrderLT α] [Std.IsLinearOrder α
 
 /-- Scaling each entry by at most `g` scales a norm bound by `g`.
 
-Python: `peelverify.bounds.activations.norm_radius_sq` -/
+Python: `peelverify.bounds.vector.norm2_smul_upper` -/
 theorem scaled_norm_le [DecidableLE α] {n : Nat} {scale x : Fin n → α} {g c : α}
     (scale_le : ∀ i, absVal (scale i) ≤ g) (g_nonneg : 0 ≤ g) (hx : Norm2Le x c) :
     Norm2Le (scaled scale x) (g * c) := by
@@ -362,6 +362,22 @@ example : Norm2Le (fun i => (fun z : Rat => z) (two i) * two i -
   gated_error_le (fun _ => Std.le_refl _) (fun y z => by grind) (by decide +kernel)
     (by decide +kernel) (by decide +kernel) (by decide +kernel) (by decide +kernel)
     (by unfold Norm2Le; decide +kernel) (by unfold Norm2Le; decide +kernel)
+example : Norm2Le (scaled (vec [1, -2]) two) (2 * 5) :=
+  scaled_norm_le (by decide +kernel) (by decide +kernel) (by unfold Norm2Le; decide +kernel)
+example : normSq (fun i => 1 / 4 * two i) ≤ 2 :=
+  rmsNorm_radius_sq (rms := 4) (by decide +kernel) (by decide +kernel)
+example (z : Fin 2 → Rat) : mulVec (foldScale (mat [[1, 2]] : Fin 1 → Fin 2 → Rat) two) z =
+    mulVec (mat [[1, 2]]) (scaled two z) := mulVec_foldScale _ two z
+example : Norm2Le (fun i =>
+    mixture (vec [1 / 2, 1 / 2]) (mat [[3, 4], [0, 5]] : Fin 2 → Fin 2 → Rat) i -
+    mixture (vec [1 / 2, 1 / 2]) (mat [[3, 4], [0, 4]] : Fin 2 → Fin 2 → Rat) i) (1 * 1) :=
+  attention_error_le (by decide +kernel) (by decide +kernel) (by decide +kernel)
+    (by unfold Norm2Le; decide +kernel)
+example : Norm2Le (fun i => mixture (vec [1, 0]) (mat [[3, 4], [0, 5]] : Fin 2 → Fin 2 → Rat) i -
+    mixture (vec [1 / 2, 1 / 2]) (mat [[3, 4], [0, 5]] : Fin 2 → Fin 2 → Rat) i)
+    ((sum fun s => absVal ((vec [1, 0] : Fin 2 → Rat) s - (vec [1 / 2, 1 / 2] : Fin 2 → Rat) s)) *
+      5) :=
+  attention_weight_error_le (by unfold Norm2Le; decide +kernel)
 
 end Examples
 

@@ -297,6 +297,15 @@ example : (3 : Rat) ≤ chainBound (1 / 4) [(1, 1 / 8)] * 8 :=
     (fun t => [1, 3].getD t 0) (fun _ => 1) (fun t => [4, 8].getD t 0) (by decide +kernel)
     (by decide +kernel) (by decide +kernel) (by decide +kernel) (by decide +kernel)
     (by decide +kernel) (by decide +kernel) (by decide +kernel)
+example : LipschitzLe (fun x i => mulVec half x i + mulVec half x i) (1 / 2 + 1 / 2) :=
+  half_lipschitz.add half_lipschitz
+example : Norm2Le (fun i => mulVec half (vec [4]) i - mulVec half (vec [3]) i) (1 / 2 * 1 + 0) :=
+  block_error (f' := mulVec half) half_lipschitz
+    (by unfold Norm2Le; decide +kernel) (by unfold Norm2Le; decide +kernel)
+example : Norm2Le (fun i => mulVec half (vec [5]) i - mulVec half (mulVec half (vec [8])) i)
+    (1 / 2 * 1 + 0) :=
+  two_layer_error (g' := mulVec half) (f := mulVec half) (f' := fun _ => vec [5]) half_lipschitz
+    (by unfold Norm2Le; decide +kernel) (by unfold Norm2Le; decide +kernel)
 
 end Examples
 

@@ -240,7 +240,7 @@ def unitsCheck (c : UnitsCertificate α) : Bool :=
 
 /-- Check the certificate of one matrix.
 
-Python: `peelverify.bounds.matrix.spectral_check` -/
+Python: `peelverify.bounds.certificate.matrix_check` -/
 def matrixCheck (c : MatrixCertificate α) : Bool :=
   spectralCheck (mat c.entries : Fin c.rows → Fin c.columns → α)
       (mat c.factor : Fin c.factorRows → Fin c.columns → α) c.bound &&
@@ -248,7 +248,7 @@ def matrixCheck (c : MatrixCertificate α) : Bool :=
 
 /-- Check a dual certificate.
 
-Python: `peelverify.bounds.peeling.dual_lower_bound_sq` -/
+Python: `peelverify.bounds.certificate.dual_check` -/
 def dualCheck (c : DualCertificate α) : Bool :=
   decide (∀ j, mulVec (transpose (mat c.inputs : Fin c.samples → Fin c.features → α))
       (vec c.dual) j ≤ 0 ∧
@@ -457,7 +457,7 @@ theorem unitsCheck_sound (c : UnitsCertificate α) (passes : unitsCheck c = true
 /-- A matrix certificate that passes the check bounds the output for every input that is no longer
 than the stated radius, whatever the input is.
 
-Python: `peelverify.bounds.matrix.spectral_check` -/
+Python: `peelverify.bounds.certificate.matrix_check` -/
 theorem matrixCheck_sound (c : MatrixCertificate α) (passes : matrixCheck c = true)
     (x : Fin c.columns → α) (radius : Norm2Le x c.radius) :
     Norm2Le (mulVec (mat c.entries : Fin c.rows → Fin c.columns → α) x) c.output := by
@@ -467,7 +467,7 @@ theorem matrixCheck_sound (c : MatrixCertificate α) (passes : matrixCheck c = t
 /-- A dual certificate that passes the check bounds the squared residual of every weight vector
 from below.
 
-Python: `peelverify.bounds.peeling.dual_lower_bound_sq` -/
+Python: `peelverify.bounds.certificate.dual_check` -/
 theorem dualCheck_sound (c : DualCertificate α) (passes : dualCheck c = true)
     (w : Fin c.features → α) :
     c.lower ≤ normSq
@@ -575,6 +575,14 @@ example : dualCheck { misfit with lower := 3 } = false := by decide +kernel
 example (w : Fin 1 → Rat) :
     (2 : Rat) ≤ normSq (residual (mat [[1], [1]] : Fin 2 → Fin 1 → Rat) (vec [3, 1]) w) :=
   dualCheck_sound misfit (by decide +kernel) w
+example : (⟨1, 2⟩ : Enclosure Rat).valid = true := by decide +kernel
+example : (⟨2, 1⟩ : Enclosure Rat).valid = false := by decide +kernel
+example : (lastError tiny.initial tiny.blocks).hi = 3 / 2 := by decide +kernel
+example : lastChain 1 tiny.blocks = 13 / 8 := by decide +kernel
+example : blocksCheck tiny.initial 1 tiny.blocks = true := by decide +kernel
+example : blockCheck ⟨1, 1⟩ (1 : Rat) ⟨⟨1, 3⟩, ⟨0, 0⟩, ⟨1, 3⟩, 2, 3⟩ = false := by decide +kernel
+example : oscillationTotal loss.windows = 1 := by decide +kernel
+example : sameTopTotal loss.windows = 5 := by decide +kernel
 
 end Examples
 

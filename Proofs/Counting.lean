@@ -286,6 +286,9 @@ example : (List.finRange 3).countP (fun i : Fin 3 => decide (i.val = 0)) ≤ 1 :
     have e : i = ⟨0, by decide⟩ := Fin.ext (by simpa using hi)
     subst e
     exact ⟨2, by decide +kernel, by decide +kernel⟩
+example : insertDescending (2 : Rat) [3, 1] = [3, 2, 1] := by decide +kernel
+example : ∃ b, kthLargest ([3, 1, 2] : List Rat) 3 = some b :=
+  exists_kthLargest _ (by decide) (by decide)
 
 end Examples
 

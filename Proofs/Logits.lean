@@ -375,6 +375,71 @@ example : ∀ i, i ≠ 0 → (vec [2, 1 / 2] : Fin 2 → Rat) i < (vec [2, 1 / 2
     (by decide +kernel)
 example : ∀ i, i ≠ 0 → (vec [9, 8] : Fin 2 → Rat) i < (vec [9, 8] : Fin 2 → Rat) 0 :=
   argmax_unchanged_of_osc (logits := (vec [3, 0] : Fin 2 → Rat)) 0 (by decide +kernel)
+example : change 0 - change 2 ≤ osc change := sub_le_osc change 0 2
+example : 0 ≤ osc change := osc_nonneg change
+example : osc (fun i => change i + 7) = osc change := osc_add_const change 7
+
+private theorem one_lt_two_pow (d : Nat) : (1 : Rat) < (2 : Rat) ^ (d + 1) := by
+  have h : ∀ n : Nat, (1 : Rat) ≤ (2 : Rat) ^ n := by
+    intro n
+    induction n with
+    | zero => rw [Semiring.pow_zero]; grind
+    | succ n ih => rw [Semiring.pow_succ]; grind
+  have := h d
+  rw [Semiring.pow_succ]
+  grind
+
+private theorem isExp_two :
+    IsExp (fun a : Rat => ∃ k : Int, a = k) (fun a : Rat => (2 : Rat) ^ a.num) where
+  valid_add := by
+    rintro _ _ ⟨k, rfl⟩ ⟨l, rfl⟩
+    exact ⟨k + l, (Rat.intCast_add k l).symm⟩
+  valid_neg := by
+    rintro _ ⟨k, rfl⟩
+    exact ⟨-k, (Rat.intCast_neg k).symm⟩
+  pos := fun _ _ => Rat.zpow_pos (by decide +kernel)
+  map_add := by
+    rintro _ _ ⟨k, rfl⟩ ⟨l, rfl⟩
+    rw [← Rat.intCast_add, Rat.num_intCast, Rat.num_intCast, Rat.num_intCast]
+    exact Rat.zpow_add (by decide +kernel) k l
+  strictMono := by
+    rintro _ _ ⟨k, rfl⟩ ⟨l, rfl⟩ h
+    have h1 : k < l := Rat.intCast_lt_intCast.mp h
+    obtain ⟨d, hd⟩ := Int.le.dest (show k + 1 ≤ l by omega)
+    have e : l = k + ((d + 1 : Nat) : Int) := by omega
+    rw [Rat.num_intCast, Rat.num_intCast, e, Rat.zpow_add (by decide +kernel), Rat.zpow_natCast]
+    have h2 : (0 : Rat) < (2 : Rat) ^ k := Rat.zpow_pos (by decide +kernel)
+    have h3 := mul_nonneg (show (0 : Rat) ≤ 2 ^ k by grind)
+      (show (0 : Rat) ≤ 2 ^ (d + 1) - 1 by have := one_lt_two_pow d; grind)
+    have h4 := one_lt_two_pow d
+    have h5 : (2 : Rat) ^ k * ((2 : Rat) ^ (d + 1) - 1) ≠ 0 := by
+      intro h0
+      rcases Rat.mul_eq_zero.mp h0 with h6 | h6 <;> grind
+    grind
+
+private abbrev before : Fin 3 → Rat := vec [1, 0, 0]
+private abbrev after : Fin 3 → Rat := vec [0, 1, 0]
+
+private theorem before_valid : ∀ i, ∃ k : Int, before i = k := by
+  intro i; exact ⟨(before i).num, by revert i; decide +kernel⟩
+
+private theorem after_valid : ∀ i, ∃ k : Int, after i = k := by
+  intro i; exact ⟨(after i).num, by revert i; decide +kernel⟩
+
+example : (sum fun i => (2 : Rat) ^ (after i).num) * 2 ^ (before 0).num ≤
+    2 ^ (osc fun i => after i - before i).num *
+      ((sum fun i => (2 : Rat) ^ (before i).num) * 2 ^ (after 0).num) :=
+  (abs_loss_change_le_osc isExp_two before_valid after_valid 0).1
+example : minEntry (fun i => after i - before i) ≤ 2 - 2 :=
+  (logPartition_sub_mem isExp_two before_valid after_valid ⟨2, rfl⟩ ⟨2, rfl⟩ (by decide +kernel)
+    (by decide +kernel)).1
+example : absVal ((2 - after 0) - (2 - before 0)) ≤ osc fun i => after i - before i :=
+  abs_loss_sub_le_osc isExp_two before_valid after_valid ⟨2, rfl⟩ ⟨2, rfl⟩ (by decide +kernel)
+    (by decide +kernel) 0
+example : (sum fun i => (vec [1 / 2, 1 / 4, 1 / 4] : Fin 3 → Rat) i *
+    ((before i - 2) - (after i - 2))) ≤ osc fun i => after i - before i :=
+  kl_le_osc isExp_two before_valid after_valid ⟨2, rfl⟩ ⟨2, rfl⟩ (by decide +kernel)
+    (by decide +kernel) (by decide +kernel) (by decide +kernel)
 
 end Examples
 

@@ -258,7 +258,7 @@ theorem FrobLe.add {m n : Nat} {A B : Fin m → Fin n → α} {a b : α} (hA : F
 
 /-- A bound on a Frobenius norm bounds how much the matrix can lengthen a vector.
 
-Python: `peelverify.bounds.matrix.op_norm2_of_frob_upper` -/
+Python: `peelverify.bounds.matrix.frob_le` -/
 theorem OpNorm2Le.of_frob {m n : Nat} {A : Fin m → Fin n → α} {c : α} (hA : FrobLe A c) :
     OpNorm2Le A c :=
   ⟨hA.1, fun x => Std.le_trans (normSq_mulVec_le A x)
@@ -360,7 +360,7 @@ theorem OpNorm2Le.transpose {m n : Nat} {A : Fin m → Fin n → α} {a : α} (h
 /-- One step of Gram iteration: a bound `g` for `AᵀA` gives every `c` with `g ≤ c * c` as a bound
 for `A`.
 
-Python: `peelverify.bounds.matrix.gram_iteration_upper_sq` -/
+Python: `peelverify.bounds.matrix.gram_iteration_check` -/
 theorem opNorm2Le_of_gram {m n : Nat} {A : Fin m → Fin n → α} {g c : α} (c_nonneg : 0 ≤ c)
     (gram_le : OpNorm2Le (gram A) g) (le_sq : g ≤ c * c) : OpNorm2Le A c := by
   refine ⟨c_nonneg, fun x => ?_⟩
@@ -377,7 +377,7 @@ theorem opNorm2Le_of_gram {m n : Nat} {A : Fin m → Fin n → α} {g c : α} (c
 last one has Frobenius norm at most `bound (number of steps)`, and every bound is at most the
 square of the bound before it, then the first bound holds for the first matrix.
 
-Python: `peelverify.bounds.matrix.gram_iteration_upper_sq` -/
+Python: `peelverify.bounds.matrix.gram_iteration_check` -/
 theorem opNorm2Le_of_gram_chain {n : Nat} (steps : Nat) (iterate : Nat → Fin n → Fin n → α)
     (bound : Nat → α) (bound_nonneg : ∀ k, k ≤ steps → 0 ≤ bound k)
     (is_gram : ∀ k, k < steps → iterate (k + 1) = gram (iterate k))
@@ -399,6 +399,28 @@ theorem opNorm2Le_of_gram_chain {n : Nat} (steps : Nat) (iterate : Nat → Fin n
 section Decidable
 
 variable [DecidableLE α]
+
+/-- Check bounds by Gram iteration: the first bound is for `A`, each next one for the Gram matrix of
+the matrix before, and the last one is checked by its Frobenius norm.
+
+Python: `peelverify.bounds.matrix.gram_iteration_check` -/
+def gramCheck {m n : Nat} (A : Fin m → Fin n → α) : List α → Bool
+  | [] => false
+  | [c] => decide (0 ≤ c) && decide (frobSq A ≤ c * c)
+  | c :: g :: rest => decide (0 ≤ c) && decide (g ≤ c * c) && gramCheck (gram A) (g :: rest)
+
+/-- Bounds that pass `gramCheck` prove that the first one bounds the operator norm.
+
+Python: `peelverify.bounds.matrix.gram_iteration_check` -/
+theorem opNorm2Le_of_gramCheck {m n : Nat} {A : Fin m → Fin n → α} {c : α} {rest : List α}
+    (passes : gramCheck A (c :: rest) = true) : OpNorm2Le A c := by
+  induction rest generalizing m c with
+  | nil =>
+    simp only [gramCheck, Bool.and_eq_true, decide_eq_true_eq] at passes
+    exact OpNorm2Le.of_frob passes
+  | cons g rest ih =>
+    simp only [gramCheck, Bool.and_eq_true, decide_eq_true_eq] at passes
+    exact opNorm2Le_of_gram passes.1.1 (ih passes.2) passes.1.2
 
 /-- Schur test: if every row has absolute sum at most `r`, every column at most `k`, and
 `r * k ≤ c * c`, then `c` bounds the operator norm.
@@ -640,6 +662,32 @@ example : OpNorm2Le (matMul diag34 shear) (5 * 2) :=
 example : OpNorm2Le (fun i j => diag34 i j + shear i j) (5 + 2) :=
   OpNorm2Le.add (OpNorm2Le.of_frob (by unfold FrobLe; decide +kernel))
     (OpNorm2Le.of_frob (by unfold FrobLe; decide +kernel))
+example : frobSq (transpose shear) = frobSq shear := frobSq_transpose shear
+example : normSq (mulVec shear (vec [1, 2])) ≤ frobSq shear * normSq (vec [1, 2] : Fin 2 → Rat) :=
+  normSq_mulVec_le shear (vec [1, 2])
+example : frobSq (matMul diag34 shear) ≤ frobSq diag34 * frobSq shear := frobSq_mul_le diag34 shear
+example : Norm2Le (mulVec diag34 (vec [3, 4])) (5 * 5) :=
+  OpNorm2Le.norm2Le_mulVec (OpNorm2Le.of_frob (by unfold FrobLe; decide +kernel))
+    (by unfold Norm2Le; decide +kernel)
+example : DiagonallyDominant (mat [[2, -1], [-1, 1]] : Fin 2 → Fin 2 → Rat) := by
+  unfold DiagonallyDominant; decide +kernel
+example : ¬ DiagonallyDominant (mat [[-1]] : Fin 1 → Fin 1 → Rat) := by
+  unfold DiagonallyDominant; decide +kernel
+example (x : Fin 2 → Rat) :
+    0 ≤ dot x (mulVec (mat [[2, -1], [-1, 1]] : Fin 2 → Fin 2 → Rat) x) :=
+  dot_mulVec_nonneg_of_diagonallyDominant (by decide +kernel)
+    (by unfold DiagonallyDominant; decide +kernel) x
+example : OpNorm2Le diag34 4 :=
+  opNorm2Le_of_spectral_certificate (L := (mat [[2, 0]] : Fin 1 → Fin 2 → Rat))
+    (D := mat [[3, 0], [0, 0]]) (by decide +kernel) (by decide +kernel)
+    (by unfold DiagonallyDominant; decide +kernel)
+example : OpNorm2Le (transpose shear) 2 :=
+  OpNorm2Le.transpose (OpNorm2Le.of_frob (by unfold FrobLe; decide +kernel))
+example : gramCheck shear [17 / 10, 14 / 5] = true := by decide +kernel
+example : gramCheck shear [17 / 10] = false := by decide +kernel
+example : gramCheck shear [] = false := by decide +kernel
+example : OpNorm2Le shear (17 / 10) :=
+  opNorm2Le_of_gramCheck (rest := [14 / 5]) (by decide +kernel)
 
 end Examples
 

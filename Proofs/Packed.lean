@@ -356,6 +356,13 @@ example (x : Fin 4 → Rat) (hx : Norm2Le x 1) : Norm2Le (fun i =>
       mulVec (packedOriginal eight (1 / 2) rows) x i) (51 / 10 * 1) :=
   packed_output_error eight four (1 / 2) 2 rows (by decide) (by decide +kernel)
     (by decide +kernel) (by decide +kernel) x hx
+example : packedDiffSq eight four 2 0x80818283 0x8888 = natSum (2 ^ 2) fun i =>
+    packedLeaf eight four (packedEntry 8 0x80818283 i) (packedEntry 4 0x8888 i) :=
+  packedDiffSq_eq_natSum eight four 2 0x80818283 0x8888 (by decide) (by decide)
+example : normSq (fun i : Fin 4 => four.vec (1 / 2 : Rat) 0x8888 i -
+    eight.vec (1 / 2) 0x80818283 i) ≤
+      1 / 2 * (1 / 2) * (packedDiffSq eight four 2 0x80818283 0x8888 : Nat) :=
+  normSq_packed_le eight four (1 / 2) 2 0x80818283 0x8888 (by decide) (by decide) (by decide)
 
 end Examples
 

@@ -611,6 +611,49 @@ example : suiteMin (5 : Rat) [3, 1] ≤ suiteMin 5 [3] :=
   suiteMin_mono _ _ _ _ (by decide +kernel)
 example : witnessGap (3 : Rat) 1 ≤ 3 - 0 :=
   witness_gap (fun x : Rat => 0 ≤ x) (fun x => x) 3 1 (by decide +kernel) 0 fun _ h => h
+example (w : Fin 1 → Rat) : normSq (residual tall target w) =
+    normSq (residual tall target (vec [2])) + pythagoreanGap tall w (vec [2]) :=
+  least_squares_gap tall target w (vec [2]) (by decide +kernel)
+example (w : Fin 1 → Rat) : dot (vec [1, -1]) target * dot (vec [1, -1]) target ≤
+    normSq (vec [1, -1] : Fin 2 → Rat) * normSq (residual tall target w) :=
+  weak_duality tall target (vec [1, -1]) w (by decide +kernel)
+example (w : Fin 1 → Rat) : 2 * normSq (residual tall target (vec [1])) -
+    normSq (normalEquationResidual tall target (vec [1])) ≤ 2 * normSq (residual tall target w) :=
+  weak_duality_of_strong_convexity tall target w (vec [1]) (by decide +kernel) fun v => by
+    have e : normSq (mulVec tall v) = v 0 * v 0 + (v 0 * v 0 + 0) := by
+      have h : ∀ i : Fin 2, mulVec tall v i = 1 * v 0 + 0 := fun i => by
+        match i with
+        | 0 => rfl
+        | 1 => rfl
+      unfold normSq dot
+      simp only [sum_succ, sum_zero, h]
+      grind
+    have e2 : normSq v = v 0 * v 0 + 0 := rfl
+    rw [e, e2]
+    grind
+example (w : Fin 1 → Rat) (hw : Norm2Le w 2) :
+    (dot (vec [1, -3 / 4]) target - 1 / 4 * 2) * (dot (vec [1, -3 / 4]) target - 1 / 4 * 2) ≤
+      normSq (vec [1, -3 / 4] : Fin 2 → Rat) * normSq (residual tall target w) :=
+  weak_duality_of_bounded tall target (vec [1, -3 / 4]) w hw
+    (by unfold Norm2Le; decide +kernel) (by decide +kernel)
+example (w : Fin 1 → Rat) : 1 * ridgeLoss tall target 1 (vec [1]) -
+    normSq (fun j => normalEquationResidual tall target (vec [1]) j -
+      1 * (vec [1] : Fin 1 → Rat) j) ≤ 1 * ridgeLoss tall target 1 w :=
+  weak_duality_ridge tall target w (vec [1]) (by decide +kernel)
+example : normSq (residual tall target (vec [4 / 3])) - normSq (residual tall target (vec [2])) ≤
+    1 * (normSq (vec [2] : Fin 1 → Rat) - normSq (vec [4 / 3] : Fin 1 → Rat)) :=
+  ridge_residual_gap_le tall target (by decide +kernel) (vec [4 / 3]) (vec [2]) (by decide +kernel)
+example (scale : Rat) : normSq (fun i => target i - bestScale (vec [1, 1]) target *
+      (vec [1, 1] : Fin 2 → Rat) i) ≤
+    normSq fun i => target i - scale * (vec [1, 1] : Fin 2 → Rat) i :=
+  best_scale_optimal (vec [1, 1]) target scale
+example : normSq (fun i => target i - 1 * (vec [1, 1] : Fin 2 → Rat) i) =
+    normSq (fun i => target i - bestScale (vec [1, 1]) target * (vec [1, 1] : Fin 2 → Rat) i) +
+      (1 - bestScale (vec [1, 1]) target) * (1 - bestScale (vec [1, 1]) target) *
+        normSq (vec [1, 1] : Fin 2 → Rat) :=
+  best_scale_gap (vec [1, 1]) target 1
+example : ∀ x ∈ ([3, 5, 1] : List Rat), suiteMin 3 [5, 1] ≤ x := suiteMin_le 3 [5, 1]
+example : suiteMin (3 : Rat) [5, 1] ∈ [3, 5, 1] := suiteMin_mem 3 [5, 1]
 
 end Examples
 

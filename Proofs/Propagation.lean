@@ -428,6 +428,21 @@ example : normSq (vec [4, 6] : Fin 2 → Rat) = squaredErrorIdentity 25 9 9 := b
   have h3 : normSq (vec [0, 3] : Fin 2 → Rat) = 9 := by decide +kernel
   rw [h1, h2, h3] at h
   exact h
+example : deltaSum twoSteps = 7 / 6 := by decide +kernel
+example : listSum ([1, 2, 1 / 2] : List Rat) = 7 / 2 := by decide +kernel
+example : deltaShares twoSteps = [1 / 6, 1] := by decide +kernel
+example : chainBound 1 twoSteps = chainClosedForm 1 twoSteps := chainBound_eq_closedForm 1 twoSteps
+example : chainBound 1 twoSteps = listSum (chainShares 1 twoSteps) :=
+  chainBound_eq_sum_shares 1 twoSteps
+example : (chainShares 1 twoSteps).length = 2 + 1 := length_chainShares 1 twoSteps
+example : ∀ s ∈ chainShares 1 twoSteps, 0 ≤ s :=
+  chainShares_nonneg twoSteps (by decide +kernel) (by decide +kernel)
+example : chainBound 1 (twoSteps ++ [(3, 0)]) = chainBound (chainBound 1 twoSteps) [(3, 0)] :=
+  chainBound_append 1 twoSteps [(3, 0)]
+example : geometricBound (1 : Rat) 2 3 4 = chainBound 1 (List.replicate 4 (2, 3)) :=
+  geometricBound_eq_chainBound 1 2 3 4
+example : geometricBound (1 : Rat) (1 / 2) 1 5 = (1 / 2) ^ 5 * (1 - 2) + 2 :=
+  geometricBound_eq_closedForm 1 (1 / 2) 1 2 (by decide +kernel) 5
 
 end Examples
 

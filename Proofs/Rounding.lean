@@ -654,6 +654,47 @@ example : FrobLe (mat [[3, 0], [0, 4]] : Fin 2 → Fin 2 → Rat) 6 :=
 example : 4 * 4 ≤ frobSq (mat [[3, 0], [0, 4]] : Fin 2 → Fin 2 → Rat) :=
   le_frobSq_of_computed (computed := 26) (relative := 1 / 8) (underflow := 0) (by decide +kernel)
     (by decide +kernel) (by decide +kernel) (by decide +kernel)
+example : threeTerms.depth ≤ 3 :=
+  threeTerms.depth_le_of_roundedOnce ⟨⟨trivial, trivial⟩, trivial⟩
+example : threeTerms.depth < 3 :=
+  threeTerms.depth_lt_of_sumOfExact ⟨⟨trivial, trivial⟩, trivial⟩
+example : threeTerms.EtaNonneg :=
+  ⟨by decide +kernel, ⟨by decide +kernel, trivial, trivial⟩, trivial⟩
+example : threeTerms.RoundedOnce ∧ threeTerms.SumOfExact :=
+  ⟨⟨⟨trivial, trivial⟩, trivial⟩, ⟨trivial, trivial⟩, trivial⟩
+example : growth (1 / 8 : Rat) 0 = 0 := growth_zero _
+example : growth (1 / 8 : Rat) 3 = (1 + 1 / 8) * growth (1 / 8) 2 + 1 / 8 := growth_succ _ 2
+example : 0 ≤ growth (1 / 8 : Rat) 3 := growth_nonneg (by decide +kernel) 3
+example : growth (1 / 8 : Rat) 2 ≤ growth (1 / 8) 3 := growth_mono (by decide +kernel) (by decide)
+example (i j : Fin 1) :
+    absVal ((fun _ _ => 7 / 4 : Fin 1 → Fin 1 → Rat) i j - matMul (mat [[1, 1 / 3, 1]] :
+        Fin 1 → Fin 3 → Rat) (mat [[1], [1], [1 / 3]]) i j) ≤
+      growth (1 / 8) 3 * matMul (fun i k => absVal ((mat [[1, 1 / 3, 1]] :
+        Fin 1 → Fin 3 → Rat) i k)) (fun k j => absVal ((mat [[1], [1], [1 / 3]] :
+        Fin 3 → Fin 1 → Rat) k j)) i j + (growth (1 / 8) 3 + 1) * 0 :=
+  matMul_rounding_error (by decide +kernel) _ _ _ (fun _ _ => threeTerms) (by decide +kernel)
+    (fun _ _ => ⟨⟨trivial, trivial⟩, trivial⟩)
+    (fun _ _ => ⟨by decide +kernel, ⟨by decide +kernel, trivial, trivial⟩, trivial⟩)
+    (by decide +kernel) (fun _ _ => threeTerms_computes) i j
+example : InFormat (2 + 3) (1 + 0) (1 / 4 * (1 / 2) : Rat) (3 / 2 * (5 / 2)) :=
+  InFormat.mul ⟨3, 1, by decide, by decide, by decide +kernel⟩
+    ⟨5, 0, by decide, by decide, by decide +kernel⟩
+example : InFormat 8 10 (1 / 16 : Rat) (3 / 2) :=
+  InFormat.widen (p := 2) (K := 1) (s := 1 / 4) (j := 2)
+    ⟨3, 1, by decide, by decide, by decide +kernel⟩ (by decide) (by decide +kernel) (by decide)
+example : InFormat 5 3 (1 / 16 : Rat) (3 / 2 * (5 / 2)) :=
+  mul_exact_of_formats (p := 2) (q := 3) (K := 1) (L := 0) (s := 1 / 4) (t := 1 / 2) (j := 1)
+    ⟨3, 1, by decide, by decide, by decide +kernel⟩
+    ⟨5, 0, by decide, by decide, by decide +kernel⟩ (by decide) (by decide +kernel) (by decide)
+example : InFormat 53 2045 (1 / 2 ^ 1074 : Rat) (3 / 2 ^ 133 * (1 / 2 ^ 132)) :=
+  bfloat16_mul_exact ⟨3, 0, by decide +kernel, by decide +kernel, by decide +kernel⟩
+    ⟨1, 1, by decide +kernel, by decide +kernel, by decide +kernel⟩
+example : InFormat 53 2045 (1 / 2 ^ 1074 : Rat) (3 / 2 ^ 24 * (1 / 2 ^ 23)) :=
+  float16_mul_exact ⟨3, 0, by decide +kernel, by decide +kernel, by decide +kernel⟩
+    ⟨1, 1, by decide +kernel, by decide +kernel, by decide +kernel⟩
+example : absVal (sum (vec [9 / 8, 2] : Fin 2 → Rat) - sum (vec [1, 2] : Fin 2 → Rat)) ≤
+    1 / 8 * sum (vec [1, 2] : Fin 2 → Rat) + (2 : Nat) * 0 :=
+  partial_sums_error (by decide +kernel)
 
 end Examples
 

@@ -391,6 +391,8 @@ example : dot v34 v12 ≤ 5 * (6 / 5) :=
 example : Norm2Le (fun i => sum fun _ : Fin 3 => v34 i) (sum fun _ : Fin 3 => 5) :=
   Norm2Le.sum fun _ => by unfold Norm2Le; decide +kernel
 example : Norm2Le (vec [] : Fin 0 → Rat) 0 := by unfold Norm2Le; decide +kernel
+example : dot v34 v12 * dot v34 v12 ≤ normSq v34 * normSq v12 := dot_sq_le_normSq_mul_normSq v34 v12
+example : absVal (dot v34 v12) ≤ norm1 v34 * normInf v12 := abs_dot_le_norm1_mul_normInf v34 v12
 
 end Examples
 

@@ -51,7 +51,8 @@ def peel(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the fresh weights.")] = 0,
     problem: Annotated[
-        str | None, typer.Option(help="Train and watch a small ReLU network instead: digits, absolute or denoising.")
+        str | None,
+        typer.Option(help="Train and watch a small ReLU network instead: digits, absolute, denoising or image."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of --problem.")] = None,
     save_witness: Annotated[

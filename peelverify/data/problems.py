@@ -1,4 +1,4 @@
-"""Regression problems for small ReLU networks, with the settings published for the YES bounds.
+"""Regression problems for small ReLU networks, with the settings published for the YES bounds but for `digits`.
 
 In each, every hidden layer is as wide as the target, so that any layer can be fitted to the labels. Digits and the
 photograph are real data that ship with scikit-learn; nothing is downloaded.
@@ -33,7 +33,7 @@ class Problem:
         learning_rate: of the optimiser, on the squared error summed over the batch.
         decay_every, decay: epochs between decays of the rate, and the factor.
         batch: samples a step.
-        epochs: published number of epochs.
+        epochs: number of epochs.
         depth: layers of the network; hidden layers are as wide as the target.
         classes: number of classes if targets stand for classes, else 0.
     """
@@ -103,7 +103,8 @@ def digits(seed: int = 0) -> Problem:
     """scikit-learn's 1797 handwritten digits, resized to 10 x 10; the target of class c is ``e_c e_c^T``, flat.
 
     The published task does the same with MNIST at 20 x 20; 10 x 10 is the smallest size whose layers can hold the
-    matrices of ten classes.
+    matrices of ten classes. Deviation: Adam at 1e-3 for 100 epochs instead of SGD at 1e-4 for 500, which on a third of
+    the samples does not leave its first plateau.
     """
     from scipy.ndimage import zoom
     from sklearn.datasets import load_digits
@@ -114,7 +115,7 @@ def digits(seed: int = 0) -> Problem:
     target = np.zeros((len(pictures), 10, 10))
     target[np.arange(len(pictures)), data.target, data.target] = 1.0
     parts = _split(pictures.reshape(len(pictures), -1), target.reshape(len(pictures), -1), rng)
-    return Problem("digits", *parts, "sgd", 1e-4, 50, 0.7, 100, 500, classes=10)
+    return Problem("digits", *parts, "adam", 1e-3, 50, 0.7, 100, 100, classes=10)
 
 
 PROBLEMS: dict[str, Callable[[int], Problem]] = {

@@ -72,7 +72,7 @@ def watch(
 
     Args:
         problem: data and settings.
-        epochs: epochs; the published number if None.
+        epochs: epochs; the problem's own number if None.
         points: evaluations after the start, at even distances.
         seed: seed of weights and batches.
         on_progress: called with (epoch, epochs, what) after every epoch.

@@ -55,7 +55,7 @@ def test_running_minimum_and_present_value_are_both_kept() -> None:
 def test_file_has_schema_units_words_and_no_nan(tmp_path: Path) -> None:
     """The file is strict JSON with its schema, the unit of losses, the meaning of GREEN, and null for unknown."""
     path = series().save(tmp_path / "peel.json")
-    data = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(name))
+    data = json.loads(path.read_text(), parse_constant=pytest.fail)
     assert data["schema"] == "peelverify.peel/1" and data["unit"] == "nats_per_token"
     assert data["words"]["GREEN"] == GREEN_WORDS == "GREEN means: not refuted by this suite of witnesses"
     assert [c["status"] for c in data["checkpoints"]] == ["RED", "YELLOW", "GREEN"]
@@ -176,16 +176,17 @@ def test_command_prints_json(run_dir: Path, capsys) -> None:
         (("--problem", "chess"), "digits"),
     ],
 )
-def test_bad_usage_ends_with_2_and_one_line(args, words, run_dir, model_dirs, tmp_path, capsys) -> None:
+def test_bad_usage_ends_with_2_and_one_line(  # noqa: PLR0917
+    args, words, run_dir, model_dirs, tmp_path, capsys
+) -> None:
     """Each mistake ends with status 2, one line on stderr that names it, and nothing on stdout."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("x")
     places = {
         "run": run_dir, "empty": tmp_path / "empty", "other": model_dirs["gpt2"], "file": tmp_path / "file" / "sub",
     }
-    status, out, err = command(*(a.format(**places) for a in args), *SMALL[2:4], capsys=capsys) if not any(
-        a == "--window" for a in args
-    ) else command(*(a.format(**places) for a in args), capsys=capsys)
+    window = () if "--window" in args else SMALL[2:4]
+    status, out, err = command(*(a.format(**places) for a in args), *window, capsys=capsys)
     assert status == 2 and out == ""
     assert words in err and "Traceback" not in err
 

@@ -70,7 +70,7 @@ def _theorem_rows(pairs: Iterable[dict[str, Any]], theorems: Iterable[Any]) -> d
             "used": name in used,
             "sha256": used.get(name) or _field(index.get(name), "statement_hash", "sha256"),
             "here": name in index,
-            "doc": _field(index.get(name), "doc", "sentence"),
+            "doc": _field(index.get(name), "doc").replace("`", ""),
             "statement": _field(index.get(name), "statement"),
         }
         for name in [*used, *sorted(n for n in index if n and n not in used)]

@@ -130,7 +130,7 @@ def cloud_plot(
         x_label: what x counts.
         y_label: quantity and unit of the losses.
         now: best witness of each checkpoint alone, if it differs.
-        refit: loss after a new last layer, which is no part of the suite.
+        refit: loss of the model with a new last layer, which is no part of the suite.
         name: prefix of ids.
         title: caption.
     """
@@ -144,7 +144,11 @@ def cloud_plot(
         axes.set_ylim(low - pad, high + pad)
         wide = len(places) == 1
         spread = np.array([places[0] - 0.5, places[0] + 0.5]) if wide else places
-        top, bottom = (np.repeat(v, 2) if wide else v for v in (ceiling, floor))
+
+        def stretch(values: np.ndarray) -> np.ndarray:
+            return np.repeat(values, 2) if wide else values
+
+        top, bottom = stretch(ceiling), stretch(floor)
         layers = [
             (Status.RED, top, np.full_like(top, high + pad)),
             (Status.YELLOW, np.minimum(bottom, top), top),
@@ -157,20 +161,22 @@ def cloud_plot(
                 linewidth=0, alpha=0.45,
             )
         axes.plot(spread, top, color=YES0, label="YES-0")
-        axes.plot(spread, bottom, color=BEST, linestyle=(0, (4, 2)), label="best witness so far")
+        axes.plot(spread, bottom, color=BEST, linestyle=(0, (4, 2)), label="best witness")
         if now is not None:
-            axes.plot(places, _finite(now), color=BEST, linewidth=1.1, linestyle=(0, (1, 1.5)),
-                      label="of this checkpoint")
+            axes.plot(spread, stretch(_finite(now)), color=BEST, linewidth=1.1, linestyle=(0, (1, 1.5)),
+                      label="best, this checkpoint")
         if refit is not None:
-            axes.plot(places, _finite(refit), color=MUTED, linewidth=1.2, linestyle=(0, (5, 2, 1, 2)),
-                      label="last-layer refit")
-        axes.plot(places, losses, color=LOSS, marker="o", label="loss of the model", linewidth=2.0,
+            axes.plot(spread, stretch(_finite(refit)), color=MUTED, linewidth=1.2, linestyle=(0, (5, 2, 1, 2)),
+                      label="refit")
+        axes.plot(places, losses, color=LOSS, marker="o", label="model", linewidth=2.0,
                   clip_on=False, zorder=5)
-        axes.set_xlim(spread[0], spread[-1]) if not wide else axes.set_xlim(places[0] - 0.5, places[0] + 0.5)
-        axes.margins(x=0)
+        axes.set_xlim(spread[0], spread[-1])
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+        if wide:
+            axes.set_xticks(places, [f"{places[0]:g}"])
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 2.5, 5, 10]))
         axes.grid(visible=False)
         _legend(axes)
 
@@ -345,7 +351,7 @@ def depth_plot(
         axes.plot(places, under, color=DIRECT, marker=6, markersize=5.5, linewidth=0, label="at least")
         for place in deleted:
             axes.axvspan(place - 0.5, place + 0.5, color=MUTED, alpha=0.14, linewidth=0)
-            axes.annotate("deleted", (place, 0.02), xycoords=("data", "axes fraction"), ha="center", va="bottom",
+            axes.annotate("deleted", (place, 0.98), xycoords=("data", "axes fraction"), ha="center", va="top",
                           fontsize=8.5, color=MUTED, rotation=90 if len(labels) > 8 else 0)
         _ticks(axes, labels)
         axes.set_xlabel("after")
@@ -434,7 +440,7 @@ def windows_plot(mean: Sequence[float], largest: Sequence[float], *, name: str =
                     color=DIRECT, linewidth=5.0 if len(middle) <= 24 else 2.0, alpha=0.9, label="mean, at most")
         axes.plot(places, _positive(top, logarithmic), color=CROSS, marker=7, linewidth=0,
                   markersize=5.5 if few else 3.0, label="largest, at most")
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]))
         axes.set_xlabel("window of text")
         axes.set_ylabel("change of loss, nats")
         _legend(axes)

@@ -280,7 +280,7 @@ def present_pair(
             for run in numbers["reruns"]
         ],
         "chain": at_most(certificate.chain, field=f"{key}.chain"),
-        "ratio": at_most(ratio, digits=3, field=f"{key}.ratio") if ratio is not None else None,
+        "ratio": at_most(ratio, digits=4, field=f"{key}.ratio") if ratio is not None else None,
         "loss_mean": at_most(mean, digits=4, unit="nats a token", field=f"{key}.loss_change_mean"),
         "loss_max": at_most(largest, digits=4, unit="nats", field=f"{key}.loss_change_max"),
         "loss_original": seen_or_none(before, digits=6, unit="nats a token"),

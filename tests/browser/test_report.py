@@ -364,16 +364,20 @@ def test_small_text_stays_readable(page: Browser, made: SimpleNamespace) -> None
 
 
 def test_page_prints(page: Browser, made: SimpleNamespace) -> None:
-    """The page prints to a document of several pages, without navigation and without the dark theme."""
+    """The page prints to several pages of A4, without navigation, and no table is wider than the paper."""
     page.open(made.url, dark=True)
     printed = page.driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": True, "preferCSSPageSize": True})
     document = base64.b64decode(printed["data"])
     assert document.startswith(b"%PDF")
     assert document.count(b"/Type /Page\n") >= 4
+    page.open(made.url, width=687)  # 210 mm less two margins of 14 mm
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": []})
-    hidden = page.run("return getComputedStyle(document.querySelector('nav')).display")
+    hidden, wide = page.run(
+        "return [getComputedStyle(document.querySelector('nav')).display, document.documentElement.scrollWidth]"
+    )
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
     assert hidden == "none"
+    assert wide <= 687
 
 
 def test_pictures_are_not_blank(page: Browser, made: SimpleNamespace) -> None:

@@ -142,7 +142,7 @@ def run_check(
             peel = _peel(checkpoints, directory, train, seed, out, report)
         with steps.stage("rho") as report:
             rho = _rho(view, held_out, draws, seed, out, report)
-        pairs = _compress(directory, view, tokenizer, train, bits, with_delete, seed, out, steps)
+        pairs = _compress(directory, view, tokenizer, train, bits, with_delete, out, steps)
         for pair in pairs:
             _certify(pair, directory, held_out, lean, out, steps)
         with steps.stage("report"):
@@ -210,7 +210,7 @@ def _rho(view: Any, ids: Any, draws: int, seed: int, out: Path, report: Any) -> 
 
 
 def _compress(
-    directory: Path, view: Any, tokenizer: Any, train: Any, bits: int, with_delete: bool, seed: int, out: Path,
+    directory: Path, view: Any, tokenizer: Any, train: Any, bits: int, with_delete: bool, out: Path,
     steps: _Steps,
 ) -> list[dict[str, Any]]:
     """Make the compressed copies; each becomes an ordinary model directory with a record."""
@@ -234,13 +234,13 @@ def _compress(
     if with_delete:
         with steps.stage("compress: delete a block") as report:
             ranking = rank_layers(
-                view, train[:16], "skip_score", seed=seed, on_step=lambda d, n: report(d, n, "ranking")
+                view, train[:16], "greedy", count=1, on_step=lambda d, n: report(d, n, "ranking")
             )
             _write(out / "ranking.json", ranking.to_json())
             (gone,) = ranking.first(1)
             kept = [t for t in range(view.depth) if t != gone]
             record = compression_record(
-                "delete", depth=view.depth, kept=kept, original=digests, criterion="skip_score", seed=seed
+                "delete", depth=view.depth, kept=kept, original=digests, criterion="greedy"
             )
             target = save_compressed(
                 delete_layers(view, [gone]), out / "models" / f"{directory.name}-without-{gone}", record, tokenizer

@@ -43,9 +43,12 @@ def matrix_check(entries: Matrix, factor: Matrix, bound: Number, radius: Number,
         >>> matrix_check([[3, 0], [0, 4]], [], 4, 2, 8), matrix_check([[3, 0], [0, 4]], [], 4, 2, 7)
         (True, False)
     """
+    rows = domain.matrix("matrix_check", "entries", entries)
+    left = tuple(domain.numbers("matrix_check", f"factor[{i}]", row) for i, row in enumerate(factor))
+    domain.nonnegative("matrix_check", "bound", bound)
     domain.nonnegative("matrix_check", "radius", radius)
     domain.nonnegative("matrix_check", "output", output)
-    return matrix.spectral_check(entries, factor, bound) and bool(bound * radius <= output)
+    return matrix.spectral_check(rows, left, bound) and bool(bound * radius <= output)
 
 
 @mirrors("PeelVerify.dualCheck_sound", "PeelVerify.dualCheck")

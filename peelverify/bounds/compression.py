@@ -130,9 +130,9 @@ def _largest(function: str, score: Sequence[Number], kept: int) -> tuple[bool, .
     order = sorted(range(len(score)), key=score.__getitem__, reverse=True)
     chosen = set(order[:kept])
     if kept:
-        threshold = score[order[kept - 1]]
+        last = order[kept - 1]
         for i, value in enumerate(score):
-            if not (value >= threshold if i in chosen else value <= threshold):
+            if i != last and not (value >= score[last] if i in chosen else value <= score[last]):
                 raise DomainError(
                     f"{function} needs scores with an order, got overlapping balls; raise the precision",
                     argument="score",

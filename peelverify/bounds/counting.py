@@ -83,7 +83,7 @@ def kth_largest(values: Sequence[Number], k: int) -> Number:
         )
     ordered = sorted(entries, reverse=True)
     chosen = ordered[k - 1]
-    if not (all(entry >= chosen for entry in ordered[:k]) and all(entry <= chosen for entry in ordered[k:])):
+    if not (all(entry >= chosen for entry in ordered[: k - 1]) and all(entry <= chosen for entry in ordered[k:])):
         raise DomainError(
             f"kth_largest needs entries with an order, got overlapping balls at {chosen}; raise the precision",
             argument="values",

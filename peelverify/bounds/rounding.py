@@ -223,6 +223,8 @@ def mat_mul_error_upper(a: Matrix, b: Matrix, unit: Number, underflow: Number) -
             "transpose or reorder the arguments",
             lengths={"a": len(left[0]), "b": len(right)},
         )
+    domain.nonnegative("mat_mul_error_upper", "unit", unit)
+    domain.nonnegative("mat_mul_error_upper", "underflow", underflow)
     columns = tuple(zip(*right, strict=True))
     return tuple(tuple(dot_error_upper(row, column, unit, underflow) for column in columns) for row in left)
 

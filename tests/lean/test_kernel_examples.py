@@ -17,7 +17,16 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from peelverify.bounds import compression, matrix, peeling, propagation, vector
+from peelverify.bounds import (
+    activations,
+    compression,
+    counting,
+    matrix,
+    peeling,
+    propagation,
+    rounding,
+    vector,
+)
 from peelverify.lean.build import BuildResult, build, check_source
 from peelverify.lean.examples import Call, Claim, Mat, Vec, claim_of_message, kernel_examples
 from peelverify.lean.theorems import index
@@ -77,6 +86,11 @@ class Definition:
 def steps() -> st.SearchStrategy[list[tuple[F, F]]]:
     """Blocks of a chain."""
     return st.lists(st.tuples(mixed(0), mixed(0)), max_size=6)
+
+
+def units() -> st.SearchStrategy[F]:
+    """Relative errors of one rounding, coarse and fine."""
+    return st.sampled_from([F(1, 4), F(1, 10), F(1, 2**8), F(1, 2**24), F(1, 2**53)])
 
 
 def one(function, lean, *drawn) -> Definition:
@@ -263,12 +277,37 @@ TABLE: dict[str, Definition] = {
         vectors(1, 5, mixed()).map(lambda x: (x,)),
         lambda x: number(Call("suiteMin", (x[0], x[1:])), peeling.suite_min(x)),
     ),
+    "gramCheck": Definition(
+        st.tuples(one_matrix(), st.lists(rationals(0), min_size=1, max_size=3)),
+        lambda a, bounds: [Claim(Call("gramCheck", (M(a[0]), bounds)), matrix.gram_iteration_check(a[0], bounds))],
+    ),
+    "relativeStep": one(propagation.relative_step, "relativeStep", mixed(0), mixed(0), mixed(0), mixed(0)),
+    "foldScale": Definition(
+        layers(), lambda w, t, scale: table(Call("foldScale", (M(w), V(scale))), activations.fold_scale(w, scale))
+    ),
+    "mixture": Definition(layers(), lambda z, t, w: entries(Call("mixture", (V(t), M(z))), activations.mixture(t, z))),
+    "countAtLeast": Definition(
+        counted(), lambda x, k: [Claim(Call("countAtLeast", (x[0], x)), counting.count_at_least(x[0], x))]
+    ),
+    "kthLargest": Definition(
+        counted().filter(lambda pair: pair[1]),
+        lambda x, k: [Claim(Call("kthLargest", (x, k)), Call("some", (F(counting.kth_largest(x, k)),)))],
+    ),
+    "growth": one(rounding.growth, "growth", units(), st.integers(0, 9)),
+    "gamma": one(rounding.gamma, "gamma", units(), st.integers(0, 3)),
+    "nonnegSumUpper": one(
+        rounding.nonneg_sum_upper, "nonnegSumUpper", mixed(0), mixed(0, 1).filter(lambda x: x < 1), mixed(0)
+    ),
+    "nonnegSumLower": one(rounding.nonneg_sum_lower, "nonnegSumLower", mixed(0), mixed(0, 1), mixed(0)),
 }
 
 NOT_EVALUATED = {
     "Norm2Le": "a proposition about normSq, which is evaluated",
     "FrobLe": "a proposition about frobSq, which is evaluated",
     "DiagonallyDominant": "a proposition that spectralCheck, which is evaluated, decides",
+    "InFormat": "a proposition: that some integer and some power of two exist",
+    "matrixCheck": "takes a record of the file; spectralCheck, its only part that is not a comparison, is evaluated",
+    "dualCheck": "takes a record of the file; its parts transpose, mulVec, normSq and dot are evaluated",
 }
 """Mirrored definitions that are not evaluated here, and why."""
 

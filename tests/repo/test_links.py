@@ -55,7 +55,7 @@ def law_classes() -> dict[str, type]:
         if module_info.name.startswith("test_"):
             module = importlib.import_module(f"{laws.__name__}.{module_info.name}")
             members = inspect.getmembers(module, inspect.isclass)
-            found |= {name: member for name, member in members if issubclass(member, Law) and member is not Law}
+            found |= {name: member for name, member in members if name.startswith("Test_") and issubclass(member, Law)}
     return found
 
 

@@ -5,6 +5,7 @@ public import Proofs.Blocks
 public import Proofs.Certificate
 public import Proofs.Compression
 public import Proofs.Counting
+public import Proofs.Enclose
 public import Proofs.Field
 public import Proofs.Logits
 public import Proofs.Matrix

@@ -328,6 +328,7 @@ end Gates
 section Examples
 
 private abbrev two : Fin 2 → Rat := vec [3, 4]
+private abbrev level : Fin 2 → Rat := vec [3, 3]
 
 example : ∀ i j, foldScale (mat [[1, 2]] : Fin 1 → Fin 2 → Rat) (vec [3, 4]) i j =
     (mat [[3, 8]] : Fin 1 → Fin 2 → Rat) i j := by decide +kernel
@@ -337,12 +338,14 @@ example : mean two = 7 / 2 := by decide +kernel
 example : ∀ i, scaled two (vec [2, 1]) i = (vec [6, 4] : Fin 2 → Rat) i := by decide +kernel
 example : normSq (fun i => two i - mean two) ≤ normSq two := centered_normSq_le two
 example : Norm2Le (scaled (vec [1, -2]) fun i => 1 / 4 * two i) (2 * (3 / 2)) :=
-  rmsNorm_radius (rms := 4) (by decide +kernel) (by decide +kernel) (by decide +kernel)
+  rmsNorm_radius (x := two) (scale := vec [1, -2]) (inverse := 1 / 4) (rms := 4)
+    (by decide +kernel) (by decide +kernel) (by decide +kernel)
     (by decide +kernel) (by decide +kernel) (by decide +kernel)
 example : Norm2Le (fun i =>
     scaled (vec [1, -2]) (fun i => 2 * (two i - mean two)) i + (vec [3, 4] : Fin 2 → Rat) i)
     (2 * (3 / 2) + 5) :=
-  layerNorm_radius (deviation := 1 / 2) (by decide +kernel) (by decide +kernel)
+  layerNorm_radius (x := two) (scale := vec [1, -2]) (bias := vec [3, 4]) (inverse := 2)
+    (deviation := 1 / 2) (by decide +kernel) (by decide +kernel)
     (by decide +kernel) (by decide +kernel) (by decide +kernel) (by decide +kernel)
     (by unfold Norm2Le; decide +kernel)
 example (z : Fin 2 → Rat) (hz : Norm2Le z 2) :
@@ -353,13 +356,14 @@ example : Norm2Le (mixture (vec [1 / 2, 1 / 2]) (mat [[3, 4], [0, 5]] : Fin 2 �
     (1 * 5) :=
   attention_norm_le (by decide +kernel) (by decide +kernel) (by decide +kernel)
     (by unfold Norm2Le; decide +kernel)
-example : Norm2Le (fun i => (fun z : Rat => z) (two i) * two i) (4 * 5) :=
-  gated_norm_le (fun _ => Std.le_refl _) (by decide +kernel) (by decide +kernel)
+example : Norm2Le (fun i => id (two i) * two i) (4 * 5) :=
+  gated_norm_le (act := id) (gate := two) (value := two)
+    (fun _ => Std.le_refl _) (by decide +kernel) (by decide +kernel)
     (by unfold Norm2Le; decide +kernel)
-example : Norm2Le (fun i => (fun z : Rat => z) (two i) * two i -
-      (fun z : Rat => z) ((vec [3, 3] : Fin 2 → Rat) i) * (vec [3, 4] : Fin 2 → Rat) i)
+example : Norm2Le (fun i => id (two i) * two i - id (level i) * two i)
     (4 * 0 + 4 * (1 * 1)) :=
-  gated_error_le (fun _ => Std.le_refl _) (fun y z => by grind) (by decide +kernel)
+  gated_error_le (act := id) (gate := level) (gate' := two) (value := two) (value' := two)
+    (fun _ => Std.le_refl _) (fun y z => by unfold id; grind) (by decide +kernel)
     (by decide +kernel) (by decide +kernel) (by decide +kernel) (by decide +kernel)
     (by unfold Norm2Le; decide +kernel) (by unfold Norm2Le; decide +kernel)
 example : Norm2Le (scaled (vec [1, -2]) two) (2 * 5) :=
@@ -371,13 +375,15 @@ example (z : Fin 2 → Rat) : mulVec (foldScale (mat [[1, 2]] : Fin 1 → Fin 2 
 example : Norm2Le (fun i =>
     mixture (vec [1 / 2, 1 / 2]) (mat [[3, 4], [0, 5]] : Fin 2 → Fin 2 → Rat) i -
     mixture (vec [1 / 2, 1 / 2]) (mat [[3, 4], [0, 4]] : Fin 2 → Fin 2 → Rat) i) (1 * 1) :=
-  attention_error_le (by decide +kernel) (by decide +kernel) (by decide +kernel)
+  attention_error_le (weight := vec [1 / 2, 1 / 2]) (value := mat [[3, 4], [0, 4]])
+    (value' := mat [[3, 4], [0, 5]]) (by decide +kernel) (by decide +kernel) (by decide +kernel)
     (by unfold Norm2Le; decide +kernel)
 example : Norm2Le (fun i => mixture (vec [1, 0]) (mat [[3, 4], [0, 5]] : Fin 2 → Fin 2 → Rat) i -
     mixture (vec [1 / 2, 1 / 2]) (mat [[3, 4], [0, 5]] : Fin 2 → Fin 2 → Rat) i)
     ((sum fun s => absVal ((vec [1, 0] : Fin 2 → Rat) s - (vec [1 / 2, 1 / 2] : Fin 2 → Rat) s)) *
       5) :=
-  attention_weight_error_le (by unfold Norm2Le; decide +kernel)
+  attention_weight_error_le (weight := vec [1 / 2, 1 / 2]) (weight' := vec [1, 0])
+    (value := mat [[3, 4], [0, 5]]) (by unfold Norm2Le; decide +kernel)
 
 end Examples
 

@@ -81,6 +81,8 @@ def test_compress_writes_a_model_and_its_record(model_dirs, tmp_path, options, k
     assert record["schema"] == data["schema"] == "peelverify.compression/1"
     assert record["kept"] == kept and record["method"] == options[1]
     assert record["original"] == weight_digests(model_dirs["qwen2"])
+    named = options[options.index("--schedule") + 1] if "--schedule" in options else None
+    assert (record["settings"].get("schedule") or {}).get("kind") == named
     assert load_model(tmp_path / "out").depth == len(kept)
     load_tokenizer(tmp_path / "out")
 

@@ -15,7 +15,9 @@ from peelverify.certify import checker
 from peelverify.certify.checker import parse
 from peelverify.errors import ToolchainError
 
-__all__ = ["KernelRefused", "check_in_kernel", "lean_source"]
+__all__ = ["PROOFS", "KernelRefused", "check_in_kernel", "lean_source"]
+
+PROOFS = "Proofs.Certificate"  # the check of a certificate rests on this file and what it imports
 
 
 class KernelRefused(Exception):
@@ -56,7 +58,7 @@ def lean_source(document: dict[str, Any]) -> str:
     count, length = document["subject"]["tokens"]["shape"]
     return f"""module
 
-public import Proofs.Certificate
+public import {PROOFS}
 
 open PeelVerify
 
@@ -93,7 +95,7 @@ def check_in_kernel(document: dict[str, Any], *, on_progress: Callable[[int, int
     """
     from peelverify.lean.build import CHECK_MODULE, build, check_source
 
-    base = build(on_progress=on_progress)
+    base = build(goal=PROOFS, on_progress=on_progress)
     if not base.ok:
         first = base.messages[0] if base.messages else "no message"
         raise ToolchainError(f"the proofs do not build ({first}); run peelverify prove", messages=base.messages)

@@ -87,6 +87,7 @@ def default_jobs() -> int:
 def build(
     root: Path | str | None = None,
     *,
+    goal: str = ROOT_MODULE,
     jobs: int | None = None,
     toolchain: Toolchain | None = None,
     road: str = "auto",
@@ -98,6 +99,7 @@ def build(
 
     Args:
         root: folder of ``Proofs.lean``; default: the proofs of this package.
+        goal: build only this module and what it imports; a native toolchain always builds everything.
         jobs: Lean processes at a time, >= 1; default `default_jobs`.
         toolchain: which Lean; default: the one that `find_toolchain` finds.
         road: passed to `find_toolchain` if no toolchain is given.
@@ -109,13 +111,15 @@ def build(
         A `BuildResult`; ``ok`` is False for missing or cyclic imports, unreachable files and failed proofs.
 
     Raises:
-        InputError: if jobs is not at least 1 or the root is not a folder.
+        InputError: if jobs is not at least 1, the root is not a folder, or there is no such goal.
         ToolchainError: if there is no usable Lean.
     """
     if jobs is not None and jobs < 1:
         raise InputError(f"build needs jobs >= 1, got {jobs}; leave it out for one a core")
     begin = time.perf_counter()
     tree = load_tree(proofs_root(root))
+    if not tree.problems and goal not in tree.sources:
+        raise InputError(f"build needs a goal among {', '.join(sorted(tree.sources))}, got {goal!r}; name one")
     toolchain = toolchain or find_toolchain(tree.root, road=road, on_progress=on_progress, say=say)
     if tree.problems:
         return BuildResult(False, tree.problems, (), None, "", toolchain, 0, time.perf_counter() - begin)
@@ -124,7 +128,7 @@ def build(
 
         result = build_native(tree, toolchain, timeout_seconds=timeout_seconds, on_progress=on_progress)
     else:
-        result = _build_modules(tree, toolchain, jobs or default_jobs(), timeout_seconds, on_progress)
+        result = _build_modules(tree, goal, toolchain, jobs or default_jobs(), timeout_seconds, on_progress)
     return replace(result, seconds=time.perf_counter() - begin)
 
 
@@ -194,10 +198,10 @@ def _key(text: str, imports: dict[str, str], toolchain: Toolchain, module: str) 
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def module_keys(tree: Tree, toolchain: Toolchain) -> dict[str, str]:
-    """Cache key of every module, imports first."""
+def module_keys(tree: Tree, toolchain: Toolchain, goal: str = ROOT_MODULE) -> dict[str, str]:
+    """Cache key of the goal and of every module below it, imports first."""
     keys: dict[str, str] = {}
-    for module in tree.order():
+    for module in tree.order(goal):
         needs = {name: keys[name] for name in tree.needs(module)}
         keys[module] = _key(tree.sources[module].text, needs, toolchain, module)
     return keys
@@ -212,12 +216,12 @@ def _module_path(module: str, suffix: str) -> str:
 
 
 def _build_modules(
-    tree: Tree, toolchain: Toolchain, jobs: int, timeout_seconds: float, on_progress: Progress | None
+    tree: Tree, goal: str, toolchain: Toolchain, jobs: int, timeout_seconds: float, on_progress: Progress | None
 ) -> BuildResult:
     """Compile what is not known yet, each module as soon as its imports are there."""
-    keys = module_keys(tree, toolchain)
+    keys = module_keys(tree, toolchain, goal)
     order = list(keys)
-    key = keys[ROOT_MODULE]
+    key = keys[goal]
     folder = cache_folder() / "trees" / key[:32]
     done: dict[str, ModuleBuild] = {
         name: ModuleBuild(name, "cached", 0.0) for name in order if (_object_folder(keys[name]) / "DONE").exists()

@@ -63,12 +63,12 @@ class Tree:
         """Project modules that a module imports directly."""
         return tuple(item.module for item in self.sources[module].imports if item.module in self.sources)
 
-    def order(self) -> tuple[str, ...]:
-        """Modules reachable from the root, imports first (in a cycle: in some order)."""
+    def order(self, goal: str = ROOT_MODULE) -> tuple[str, ...]:
+        """Modules that a goal rests on and the goal itself, imports first (in a cycle: in some order)."""
         done: dict[str, None] = {}
         entered: set[str] = set()
         # explicit stack: (module, whether its imports are done)
-        stack = [(ROOT_MODULE, False)]
+        stack = [(goal, False)]
         while stack:
             module, ready = stack.pop()
             if module in done or module not in self.sources:

@@ -101,8 +101,13 @@ def test_the_checker_imports_only_the_standard_library() -> None:
 
 
 def test_no_file_is_too_long() -> None:
-    """Files stay below 500 lines."""
-    long = {str(p.relative_to(ROOT)): n for p in ROOT.rglob("*.py") if (n := len(p.read_text().splitlines())) > 500}
+    """Files stay below 500 lines, or their docstring says why not."""
+    long = {
+        str(p.relative_to(ROOT)): n
+        for p in ROOT.rglob("*.py")
+        if (n := len(p.read_text().splitlines())) > 500
+        and "Longer than 500 lines because" not in " ".join((ast.get_docstring(ast.parse(p.read_text())) or "").split())
+    }
     assert long == {}
 
 

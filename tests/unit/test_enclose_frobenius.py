@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from peelverify.certify import checker
+from peelverify.enclose import arrays as arrays_module
 from peelverify.enclose import (
     error_sq,
     exact_sum,
@@ -25,7 +26,6 @@ from peelverify.enclose import (
     sqrt_upper,
     sum_sq,
 )
-from peelverify.enclose import arrays as arrays_module
 from peelverify.enclose import frobenius as frobenius_module
 from peelverify.errors import DomainError, InputError, NonFiniteError, NumericalError, ShapeError
 

@@ -168,12 +168,12 @@ def Enclosure.NormMem (e : Enclosure α) {n : Nat} (x : Fin n → α) : Prop :=
 
 /-- The ends of an enclosure of a norm are in order and not negative.
 
-Python: `peelverify.certify.checker.enclosure` -/
+Python: none (the checker of the file does this arithmetic, and runs without this package) -/
 def Enclosure.valid (e : Enclosure α) : Bool := decide (0 ≤ e.lo) && decide (e.lo ≤ e.hi)
 
 /-- Check one block against the error enclosure and the chain bound before it.
 
-Python: `peelverify.certify.checker.check_numbers` -/
+Python: none (the checker of the file does this arithmetic, and runs without this package) -/
 def blockCheck (before : Enclosure α) (chain : α) (b : BlockRecord α) : Bool :=
   b.propagated.valid && b.introduced.valid && b.error.valid && decide (0 ≤ b.gain) &&
     decide (b.propagated.hi ≤ b.gain * before.lo) &&
@@ -183,7 +183,7 @@ def blockCheck (before : Enclosure α) (chain : α) (b : BlockRecord α) : Bool 
 
 /-- Check the blocks one after the other.
 
-Python: `peelverify.certify.checker.check_numbers` -/
+Python: none (the checker of the file does this arithmetic, and runs without this package) -/
 def blocksCheck (before : Enclosure α) (chain : α) : List (BlockRecord α) → Bool
   | [] => true
   | b :: rest => blockCheck before chain b && blocksCheck b.error b.chain rest
@@ -204,7 +204,7 @@ def lastChain (chain : α) : List (BlockRecord α) → α
 
 /-- Check a chain certificate.
 
-Python: `peelverify.certify.checker.check_numbers` -/
+Python: none (the checker of the file does this arithmetic, and runs without this package) -/
 def check (c : ChainCertificate α) : Bool :=
   c.initial.valid && blocksCheck c.initial c.initial.hi c.blocks &&
     decide ((lastError c.initial c.blocks).hi ≤ c.direct) && decide (c.direct ≤ c.portable) &&
@@ -232,7 +232,7 @@ def sameTopTotal : List (WindowRecord α) → Nat
 
 /-- Check the figures in the units of the user.
 
-Python: `peelverify.certify.checker.check_units` -/
+Python: none (the checker of the file does this arithmetic, and runs without this package) -/
 def unitsCheck (c : UnitsCertificate α) : Bool :=
   (c.windows.all fun w => decide (w.oscillationMax ≤ c.lossChangeMax)) &&
     decide (oscillationTotal c.windows ≤ c.lossChangeMean * (c.lossPositions : α)) &&
@@ -309,7 +309,7 @@ private theorem blocksCheck_sound (blocks : List (BlockRecord α)) (before : Enc
 margin and by the chain of gains, and bounds the error after every block, provided that the true
 numbers lie in their enclosures and obey the triangle inequality.
 
-Python: `peelverify.certify.checker.check_numbers` -/
+Python: none (the checker of the file does this arithmetic, and runs without this package) -/
 theorem check_sound (c : ChainCertificate α) (passes : check c = true) (e a d : Nat → α)
     (initial_mem : c.initial.Mem (e 0))
     (propagated_mem : ∀ t (ht : t < c.blocks.length), c.blocks[t].propagated.Mem (a t))
@@ -370,7 +370,7 @@ private theorem blocksCheck_sound_states (blocks : List (BlockRecord α)) (befor
 after the last block and after every block, provided that the difference of the states splits into
 a propagated and an introduced part whose norms lie in the enclosures.
 
-Python: `peelverify.certify.checker.check_numbers` -/
+Python: none (the checker of the file does this arithmetic, and runs without this package) -/
 theorem check_sound_states (c : ChainCertificate α) (passes : check c = true) (size : Nat → Nat)
     (original compressed propagated introduced : (t : Nat) → Fin (size t) → α)
     (initial_mem : c.initial.NormMem fun i => compressed 0 i - original 0 i)
@@ -422,7 +422,7 @@ theorem chainBound_le_of_check (c : ChainCertificate α) (passes : check c = tru
 /-- Loss figures that pass the check bound the change of the loss of every token and the sum of
 all changes, provided that each window's figures bound its own changes.
 
-Python: `peelverify.certify.checker.check_units` -/
+Python: none (the checker of the file does this arithmetic, and runs without this package) -/
 theorem unitsCheck_sound (c : UnitsCertificate α) (passes : unitsCheck c = true)
     (lossChanges : Nat → List α)
     (each_le : ∀ k (hk : k < c.windows.length), ∀ x ∈ lossChanges k,

@@ -85,7 +85,11 @@ def _render(plots: Sequence[Plot], *, columns: int = 1, titles: bool = False) ->
         axes = figure.add_subplot(rows, columns, index + 1)
         plot.draw(axes)
         if titles:
-            axes.set_title(plot.title, loc="left", fontsize=10.5, fontweight="bold", pad=26)
+            legend = axes.get_legend()
+            lines = -(-len(legend.get_texts()) // 3) if legend is not None else 0
+            axes.set_title(plot.title, loc="left", fontsize=10.5, fontweight="bold", pad=10 + 16 * lines)
+    if titles:
+        figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1, wspace=0.03, hspace=0.04)
     return figure
 
 

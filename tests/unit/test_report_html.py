@@ -19,6 +19,7 @@ from peelverify.certify import checker
 from peelverify.errors import ArtifactError
 from peelverify.report import plots
 from peelverify.report.html import Pair, render_report, write_report
+from peelverify.report.picture import save_picture
 from peelverify.report.present import WORDS, relative_link
 from peelverify.report.visible import visible
 from peelverify.verdict import Verdict
@@ -409,3 +410,14 @@ def test_report_refuses_a_folder_that_is_a_file(quick: None, tmp_path: Path) -> 
 def test_same_results_give_the_same_page(full: str) -> None:
     """No date, no random id: a report can be compared byte by byte."""
     assert page() == full
+
+
+def test_picture_of_a_run_is_reproducible(tmp_path: Path) -> None:
+    """The picture for a document has the same bytes each time, and nothing to draw is an error."""
+    certificate = sample_certificate()
+    pair = Pair(certificate, sample_verification(certificate))
+    first = save_picture(tmp_path / "a.png", peel=peel(), rho=sample_rho(), pair=pair, dpi=50).read_bytes()
+    assert first.startswith(b"\x89PNG")
+    assert save_picture(tmp_path / "b.png", peel=peel(), rho=sample_rho(), pair=pair, dpi=50).read_bytes() == first
+    with pytest.raises(ArtifactError, match="needs plots"):
+        save_picture(tmp_path / "c.png")

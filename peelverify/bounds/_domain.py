@@ -85,12 +85,12 @@ def positive(function: str, name: str, value: Number) -> Number:
     return value
 
 
-def fraction_of_one(function: str, name: str, value: Number) -> Number:
+def fraction_of_one(function: str, name: str, value: Number, *, advice: str) -> Number:
     """Refuse what does not lie in [0, 1)."""
     nonnegative(function, name, value)
     if not value < 1:
         raise DomainError(
-            f"{function} needs {name} < 1, got {value}; without contraction use chain_bound",
+            f"{function} needs {name} < 1, got {value}; {advice}",
             argument=name,
             value=value,
         )

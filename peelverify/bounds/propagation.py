@@ -277,7 +277,7 @@ def geometric_limit(e0: Number, gain: Number, delta: Number) -> Number:
         Fraction(1, 2)
     """
     domain.nonnegative("geometric_limit", "e0", e0)
-    domain.fraction_of_one("geometric_limit", "gain", gain)
+    domain.fraction_of_one("geometric_limit", "gain", gain, advice="without contraction use chain_bound")
     domain.nonnegative("geometric_limit", "delta", delta)
     return domain.larger(e0, domain.divide(delta, 1 - gain))
 

@@ -263,7 +263,7 @@ def nonneg_sum_upper(computed: Number, relative: Number, underflow: Number) -> N
         Fraction(4, 1)
     """
     _computed("nonneg_sum_upper", computed, relative, underflow)
-    domain.fraction_of_one("nonneg_sum_upper", "relative", relative)
+    domain.fraction_of_one("nonneg_sum_upper", "relative", relative, advice="split the sum or use more precision")
     return domain.divide(computed + underflow, 1 - relative)
 
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from peelverify.bounds import (
     activations,
+    certificate,
     compression,
     counting,
     matrix,
@@ -144,6 +145,24 @@ def mask_claims(lean: str, function: Callable) -> Callable[..., list[Claim]]:
         return number(Call("droppedScore", (powers, Call(lean, (V(score), kept)))), dropped)
 
     return claims
+
+
+def matrix_record(a, factor, bound, radius, output) -> Call:
+    """The certificate of a matrix, checked in Lean."""
+    sizes = (len(a), len(a[0]), len(factor))
+    record = Call("MatrixCertificate.mk", (*sizes, a, factor, bound, radius, output))
+    return Call("matrixCheck", (record,))
+
+
+def dual_record(z, t, y, lower) -> Call:
+    """The certificate of a lower bound, checked in Lean."""
+    return Call("dualCheck", (Call("DualCertificate.mk", (len(z), len(z[0]), z, t, y, lower)),))
+
+
+def crossed(z) -> list[F]:
+    """A vector that is orthogonal to two features of three samples."""
+    (a, b, c), (d, e, f) = zip(*z, strict=True)
+    return [b * f - c * e, c * d - a * f, a * e - b * d]
 
 
 def vector_pair() -> st.SearchStrategy[tuple[list[F], ...]]:
@@ -293,6 +312,21 @@ TABLE: dict[str, Definition] = {
         counted().filter(lambda pair: pair[1]),
         lambda x, k: [Claim(Call("kthLargest", (x, k)), Call("some", (F(counting.kth_largest(x, k)),)))],
     ),
+    "matrixCheck": Definition(
+        st.tuples(certificates(), rationals(0), rationals(0)),
+        lambda found, radius, output: [
+            Claim(matrix_record(*found, radius, limit), certificate.matrix_check(*found, radius, limit))
+            for limit in (output, found[2] * radius)
+        ],
+    ),
+    "dualCheck": Definition(
+        st.tuples(matrices(3, 2, rationals(-2, 2)), vectors(3, 3, rationals()), rationals(0)),
+        lambda z, t, lower: [
+            Claim(dual_record(z, t, y, low), certificate.dual_check(z, t, y, low))
+            for y in (crossed(z), t)
+            for low in (lower, F(-1))
+        ],
+    ),
     "growth": one(rounding.growth, "growth", units(), st.integers(0, 9)),
     "gamma": one(rounding.gamma, "gamma", units(), st.integers(0, 3)),
     "nonnegSumUpper": one(
@@ -306,8 +340,6 @@ NOT_EVALUATED = {
     "FrobLe": "a proposition about frobSq, which is evaluated",
     "DiagonallyDominant": "a proposition that spectralCheck, which is evaluated, decides",
     "InFormat": "a proposition: that some integer and some power of two exist",
-    "matrixCheck": "takes a record of the file; spectralCheck, its only part that is not a comparison, is evaluated",
-    "dualCheck": "takes a record of the file; its parts transpose, mulVec, normSq and dot are evaluated",
 }
 """Mirrored definitions that are not evaluated here, and why."""
 

@@ -1,18 +1,21 @@
 module
 
 public import Proofs.Matrix
+public import Proofs.Rounding
 
 /-!
-# Enclosures of operator norms
+# Enclosures from computed numbers
 
-Bounds on operator norms that survive rounding: a spectral certificate whose residual is known only
-up to a slack, lower bounds from one vector, and the norms that are read off rows and columns.
+Bounds on norms and inner products that survive rounding: a spectral certificate whose residual is
+known only up to a slack, lower bounds from one vector, inner products of rounded differences, and
+the norms that are read off rows and columns.
 
 ## Main results
 
 * `DiagonallyDominant.of_close`, `opNorm2Le_of_computed_certificate`: a computed residual proves an
   upper bound when its dominance leaves room for its error.
 * `le_of_opNorm2Le`: every vector gives a lower bound.
+* `dot_error_of_rounded_factors`, `signed_enclosure`: inner products of rounded differences.
 * `normInf_mulVec_le`, `norm1_mulVec_le`: largest row sum and largest column sum.
 
 ## Assumptions
@@ -153,6 +156,90 @@ theorem norm1_mulVec_le {m n : Nat} {A : Fin m → Fin n → α} {k : α}
   clear col_sum_le h1
   grind
 
+/-- Errors of `m` and then `n` roundings put together.
+
+Python: none (supporting lemma) -/
+theorem growth_add (unit : α) (m n : Nat) :
+    growth unit (m + n) = growth unit m + growth unit n + growth unit m * growth unit n := by
+  unfold growth
+  rw [Semiring.pow_add]
+  grind
+
+/-- The product of two rounded factors has the relative error of all their roundings.
+
+Python: none (used inside the enclosures of sums of products) -/
+theorem rounded_product_error {unit a a' b b' : α} (unit_nonneg : 0 ≤ unit) {p q : Nat}
+    (left : absVal (a' - a) ≤ growth unit p * absVal a)
+    (right : absVal (b' - b) ≤ growth unit q * absVal b) :
+    absVal (a' * b' - a * b) ≤ growth unit (p + q) * (absVal a * absVal b) := by
+  have e : a' * b' - a * b = (a' - a) * (b' - b) + ((a' - a) * b + a * (b' - b)) := by grind
+  have h1 := absVal_add_le ((a' - a) * (b' - b)) ((a' - a) * b + a * (b' - b))
+  have h2 := absVal_add_le ((a' - a) * b) (a * (b' - b))
+  rw [absVal_mul] at h1
+  rw [absVal_mul, absVal_mul] at h2
+  have gp := growth_nonneg unit_nonneg p
+  have h3 := mul_le_mul left right (absVal_nonneg _) (mul_nonneg gp (absVal_nonneg a))
+  have h4 := mul_le_mul left (Std.le_refl (absVal b)) (absVal_nonneg b)
+    (mul_nonneg gp (absVal_nonneg a))
+  have h5 := mul_le_mul_left (absVal_nonneg a) right
+  rw [e, growth_add]
+  clear e left right
+  grind
+
+/-- An inner product computed from rounded factors, such as differences of states: the roundings of
+the factors add to those of the sum.
+
+Python: none (used inside the enclosures of sums of products) -/
+theorem dot_error_of_rounded_factors {unit : α} (unit_nonneg : 0 ≤ unit) {n p q : Nat}
+    {x y x' y' : Fin n → α} {v underflow : α}
+    (left : ∀ i, absVal (x' i - x i) ≤ growth unit p * absVal (x i))
+    (right : ∀ i, absVal (y' i - y i) ≤ growth unit q * absVal (y i))
+    (computed : absVal (v - dot x' y') ≤
+      growth unit n * dot (fun i => absVal (x' i)) (fun i => absVal (y' i)) + underflow) :
+    absVal (v - dot x y) ≤
+      growth unit (n + (p + q)) * dot (fun i => absVal (x i)) (fun i => absVal (y i)) +
+        underflow := by
+  have hn := growth_nonneg unit_nonneg n
+  have products : absVal (dot x' y' - dot x y) ≤
+      growth unit (p + q) * dot (fun i => absVal (x i)) (fun i => absVal (y i)) := by
+    unfold dot
+    rw [← sum_sub, ← sum_mul_left]
+    exact Std.le_trans (absVal_sum_le _)
+      (sum_le_sum fun i => rounded_product_error unit_nonneg (left i) (right i))
+  have sizes : dot (fun i => absVal (x' i)) (fun i => absVal (y' i)) ≤
+      (1 + growth unit (p + q)) * dot (fun i => absVal (x i)) (fun i => absVal (y i)) := by
+    unfold dot
+    rw [← sum_mul_left]
+    refine sum_le_sum fun i => ?_
+    have h1 := rounded_product_error unit_nonneg (left i) (right i)
+    have h2 := absVal_add_le (x' i * y' i - x i * y i) (x i * y i)
+    have e : x' i * y' i - x i * y i + x i * y i = x' i * y' i := by grind
+    rw [e, absVal_mul, absVal_mul] at h2
+    clear left right computed products e
+    grind
+  have h1 := mul_le_mul_left hn sizes
+  have h2 := absVal_add_le (v - dot x' y') (dot x' y' - dot x y)
+  have e : v - dot x' y' + (dot x' y' - dot x y) = v - dot x y := by grind
+  rw [e] at h2
+  rw [growth_add]
+  clear left right e sizes
+  grind
+
+/-- A sum of terms of any sign, enclosed from its computed value and the computed sum of the
+absolute values of its terms.
+
+Python: none (used inside the enclosures of sums of products) -/
+theorem signed_enclosure {exact computed magnitude computedMagnitude relative underflow : α}
+    (relative_nonneg : 0 ≤ relative) (relative_lt_one : relative < 1)
+    (error : absVal (computed - exact) ≤ relative * magnitude + underflow)
+    (magnitude_error :
+      absVal (computedMagnitude - magnitude) ≤ relative * magnitude + underflow) :
+    absVal (computed - exact) ≤
+      relative * nonnegSumUpper computedMagnitude relative underflow + underflow := by
+  have h := (nonneg_enclosure relative_nonneg relative_lt_one magnitude_error).2
+  have h1 := mul_le_mul_left relative_nonneg h
+  grind
+
 end Theorems
 
 section Examples
@@ -174,6 +261,18 @@ example : absVal (mulVec skew (vec [1, -2]) 0) ≤ 4 * normInf (vec [1, -2] : Fi
   normInf_mulVec_le (by decide +kernel) _ 0
 example : norm1 (mulVec skew (vec [1, -2])) ≤ 5 * norm1 (vec [1, -2] : Fin 2 → Rat) :=
   norm1_mulVec_le (by decide +kernel) _
+
+example : absVal (9 / 8 * 2 - 1 * 2 : Rat) ≤ growth (1 / 8) (1 + 0) * (absVal 1 * absVal 2) :=
+  rounded_product_error (by decide +kernel) (by decide +kernel) (by decide +kernel)
+example : absVal (4 - dot (vec [1, 2] : Fin 2 → Rat) (vec [2, 1])) ≤
+    growth (1 / 8) (2 + (1 + 0)) * dot (fun i => absVal ((vec [1, 2] : Fin 2 → Rat) i))
+      (fun i => absVal ((vec [2, 1] : Fin 2 → Rat) i)) + 0 :=
+  dot_error_of_rounded_factors (n := 2) (x := vec [1, 2]) (y := vec [2, 1])
+    (x' := vec [9 / 8, 2]) (y' := vec [2, 1]) (by decide +kernel) (by decide +kernel)
+    (by decide +kernel) (by decide +kernel)
+example : absVal (1 / 8 - 0 : Rat) ≤ 1 / 8 * nonnegSumUpper 2 (1 / 8) 0 + 0 :=
+  signed_enclosure (magnitude := 2) (by decide +kernel) (by decide +kernel) (by decide +kernel)
+    (by decide +kernel)
 
 end Examples
 

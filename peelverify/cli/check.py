@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from peelverify.cli import console
-from peelverify.errors import ArtifactError, InputError
+from peelverify.errors import InputError
 from peelverify.verdict import Verdict, exit_code, worst
 
 __all__ = ["register", "run_check"]
@@ -90,17 +90,6 @@ def _write(path: Path, data: dict[str, Any]) -> None:
     part.replace(path)
 
 
-def _open_output(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ArtifactError(f"{out} exists already; choose another folder or remove it first")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / ".write-test").touch()
-        (out / ".write-test").unlink()
-    except OSError as error:
-        raise ArtifactError(f"{out} cannot be written ({error.strerror}); choose another folder") from error
-
-
 def run_check(
     model: str,
     *,
@@ -119,7 +108,7 @@ def run_check(
     Returns:
         Plain data, schema ``peelverify.check/1``.
     """
-    from peelverify.cli.inputs import text_windows
+    from peelverify.cli.inputs import result_folder, text_windows
     from peelverify.models.load import load_model, load_tokenizer, read_config, resolve_model
 
     if not 2 <= bits <= 8:
@@ -129,27 +118,27 @@ def run_check(
         read_config(resolve_model(place))
     held_out = text_windows(directory, text, tokens=tokens, window=window)
     train = text_windows(directory, text, tokens=tokens, window=window, part="train")
-    _open_output(out)
-    console.say(f"check: {directory}, {held_out.numel()} tokens to certify on, results in {out}")
-    view, tokenizer = load_model(directory), load_tokenizer(directory)
-    with_delete = view.depth > 1
-    with console.progress() as bar:
-        steps = _Steps(bar, _stages(with_delete, lean))
-        if lean:
-            with steps.stage("prove") as report:
-                _prove(report)
-        with steps.stage("peel") as report:
-            peel = _peel(checkpoints, directory, train, seed, out, report)
-        with steps.stage("rho") as report:
-            rho = _rho(view, held_out, draws, seed, out, report)
-        pairs = _compress(directory, view, tokenizer, train, bits, with_delete, out, steps)
-        for pair in pairs:
-            _certify(pair, directory, held_out, lean, out, steps)
-        with steps.stage("report"):
-            page = _report(directory, view, out, peel, rho, pairs, held_out.numel())
-    verdicts = [pair["verification"].verdict for pair in pairs]
-    result = _result(directory, peel, rho, pairs, page, worst(verdicts))
-    _write(out / "check.json", result)
+    with result_folder(out):
+        console.say(f"check: {directory}, {held_out.numel()} tokens to certify on, results in {out}")
+        view, tokenizer = load_model(directory), load_tokenizer(directory)
+        with_delete = view.depth > 1
+        with console.progress() as bar:
+            steps = _Steps(bar, _stages(with_delete, lean))
+            if lean:
+                with steps.stage("prove") as report:
+                    _prove(report)
+            with steps.stage("peel") as report:
+                peel = _peel(checkpoints, directory, train, seed, out, report)
+            with steps.stage("rho") as report:
+                rho = _rho(view, held_out, draws, seed, out, report)
+            pairs = _compress(directory, view, tokenizer, train, bits, with_delete, out, steps)
+            for pair in pairs:
+                _certify(pair, directory, held_out, lean, out, steps)
+            with steps.stage("report"):
+                page = _report(directory, view, out, peel, rho, pairs, held_out.numel())
+        verdicts = [pair["verification"].verdict for pair in pairs]
+        result = _result(directory, peel, rho, pairs, page, worst(verdicts))
+        _write(out / "check.json", result)
     return result
 
 

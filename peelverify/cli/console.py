@@ -8,16 +8,21 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from peelverify.verdict import Verdict, exit_code
 
 __all__ = ["emit_json", "finish", "plain", "progress", "result", "say", "table"]
 
-_CONTROL = {i: None for i in range(32) if i not in (9, 10)} | {127: None} | {
-    i: None for i in (*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F)
-}
+_CONTROL = {i: None for i in range(32) if i not in (9, 10)} | {127: None} | dict.fromkeys((*range(128, 160), *range(8234, 8239), *range(8294, 8298), 8206, 8207))
 
 
 def plain(text: object) -> str:

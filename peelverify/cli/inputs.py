@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from peelverify.errors import ArtifactError, InputError
 
-__all__ = ["block_list", "new_output", "text_windows"]
+__all__ = ["block_list", "new_output", "result_folder", "text_windows"]
 
 
 def text_windows(
@@ -65,3 +67,27 @@ def new_output(path: Path) -> Path:
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise ArtifactError(f"{path} cannot be written: no permission in {parent}; choose another folder")
     return path
+
+
+@contextmanager
+def result_folder(out: Path) -> Iterator[Path]:
+    """A new folder for results that are written as they arrive; it goes again if nothing was written.
+
+    Raises:
+        ArtifactError: if it exists and is not an empty folder, or cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ArtifactError(f"{out} exists already; choose another folder or remove it first")
+    made = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".write-test"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ArtifactError(f"{out} cannot be written ({error.strerror}); choose another folder") from error
+    try:
+        yield out
+    finally:
+        if made and not any(out.iterdir()):
+            out.rmdir()

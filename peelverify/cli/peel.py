@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,13 +89,15 @@ def find_checkpoints(given: list[str]) -> list[Path]:
         ArtifactError: no such folder, or a folder without a model.
     """
     from peelverify.errors import ArtifactError
+    from peelverify.models.load import resolve_model
     from peelverify.peel.run import step_of
 
     found: list[Path] = []
     for name in given:
         path = Path(name)
         if not path.is_dir():
-            raise ArtifactError(f"no checkpoint directory at {name}; check the path", path=name)
+            found.append(resolve_model(name))
+            continue
         if (path / "config.json").is_file():
             found.append(path)
             continue
@@ -103,7 +106,7 @@ def find_checkpoints(given: list[str]) -> list[Path]:
         ]
         if not inner:
             raise ArtifactError(
-                f"{name} holds neither a model (config.json) nor checkpoints named step-* or checkpoint-*; "
+                f"{name} is not a model directory: it has no config.json, and no folders step-* or checkpoint-*; "
                 "give model directories",
                 path=name,
             )
@@ -146,16 +149,10 @@ def _check(paths: list[Path], text: Path | None, tokens: int, window: int, maps:
     return suite, fit, held, tokenizer
 
 
-def _open_out(out: Path | None) -> None:
-    from peelverify.errors import ArtifactError
+def _folder(out: Path | None) -> AbstractContextManager[Path | None]:
+    from peelverify.cli.inputs import result_folder
 
-    if out is None:
-        return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "peel.json").touch()
-    except OSError as error:
-        raise ArtifactError(f"{out} cannot be written ({error.strerror}); choose another folder") from error
+    return nullcontext() if out is None else result_folder(out)
 
 
 def _write(series: CloudSeries, out: Path | None, *, decibels: bool = False) -> None:
@@ -181,7 +178,6 @@ def _evaluate(
     suite, fit, held, tokenizer = _check(paths, text, tokens, window, maps)
     if save_witness is not None and save_witness.exists():
         raise ArtifactError(f"{save_witness} exists already; choose another folder for the witness")
-    _open_out(out)
 
     def keep(series: CloudSeries, found: TransformerYes) -> None:
         series.about["text"] = text.name if text is not None else "builtin"
@@ -189,7 +185,7 @@ def _evaluate(
         if save_witness is not None and len(series.points) == len(paths):
             save_model(found.witness(), save_witness, tokenizer=tokenizer)
 
-    with console.progress() as bar:
+    with _folder(out), console.progress() as bar:
         task = bar.add_task("peeling", total=None)
         return peel_checkpoints(
             paths, fit, held_out=held, maps=suite, solver=chosen, seed=seed, on_point=keep,
@@ -203,8 +199,7 @@ def _watch(problem: str, epochs: int | None, seed: int, out: Path | None) -> Clo
     from peelverify.peel.classic import watch
 
     task = problem_named(problem, seed=seed)
-    _open_out(out)
-    with console.progress() as bar:
+    with _folder(out), console.progress() as bar:
         handle = bar.add_task(f"training on {problem}", total=epochs or task.epochs)
         return watch(
             task, epochs=epochs, seed=seed,

@@ -51,7 +51,7 @@ FAMILIES: dict[str, Family] = {
         attention_out="attn.c_proj", mlp_out="mlp.c_proj",
     ),
     "gpt_neox": Family(
-        "gpt_neox.embed_in", "gpt_neox.layers", "gpt_neox.final_layer_norm", "embed_out",
+        "gpt_neox.embed_in", "gpt_neox.layers", "gpt_neox.final_layer_norm",
         attention_out="attention.dense", mlp_out="mlp.dense_4h_to_h",
     ),
     "opt": Family(

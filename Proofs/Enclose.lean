@@ -45,7 +45,7 @@ section Theorems
 /-- A vector that a matrix makes at least `lower` times as long shows that no bound on the
 operator norm is below `lower`.
 
-Python: `peelverify.enclose.norm_op2_lower` -/
+Python: none (peelverify.enclose.norm_op2_lower rests on it) -/
 theorem le_of_opNorm2Le {m n : Nat} {A : Fin m → Fin n → α} {c lower : α} (bound : OpNorm2Le A c)
     (x : Fin n → α) (x_ne_zero : 0 < normSq x)
     (witness : lower * lower * normSq x ≤ normSq (mulVec A x)) : lower ≤ c := by
@@ -73,7 +73,7 @@ theorem OpNorm2Le.smul {m n : Nat} {A : Fin m → Fin n → α} {c : α} (a : α
 
 /-- A matrix is diagonally dominant if a nearby matrix is, with room for the distance of the rows.
 
-Python: `peelverify.enclose.norm_op2_upper` -/
+Python: none (peelverify.enclose.norm_op2_upper rests on it) -/
 theorem DiagonallyDominant.of_close {n : Nat} {D D' : Fin n → Fin n → α} {slack : Fin n → α}
     (close : ∀ i, (sum fun j => absVal (D i j - D' i j)) ≤ slack i)
     (dominant : ∀ i, (sum fun j => absVal (D' i j)) + slack i ≤ 2 * D' i i) :
@@ -113,7 +113,7 @@ theorem DiagonallyDominant.of_close {n : Nat} {D D' : Fin n → Fin n → α} {s
 `c² I - AᵀA - LᵀL` in each row and dominant with that much room, then `c` bounds the operator norm,
 whatever `L` is.
 
-Python: `peelverify.enclose.norm_op2_upper` -/
+Python: none (peelverify.enclose.norm_op2_upper rests on it) -/
 theorem opNorm2Le_of_computed_certificate {m n p : Nat} {A : Fin m → Fin n → α}
     {L : Fin p → Fin n → α} {D' : Fin n → Fin n → α} {slack : Fin n → α} {c : α}
     (c_nonneg : 0 ≤ c)
@@ -125,7 +125,7 @@ theorem opNorm2Le_of_computed_certificate {m n p : Nat} {A : Fin m → Fin n →
 /-- The largest entry of `Ax` is at most the largest absolute row sum times the largest entry of
 `x`.
 
-Python: `peelverify.enclose.norm_opinf_upper` -/
+Python: none (peelverify.enclose.norm_opinf_upper rests on it) -/
 theorem normInf_mulVec_le {m n : Nat} {A : Fin m → Fin n → α} {r : α}
     (row_sum_le : ∀ i, (sum fun j => absVal (A i j)) ≤ r) (x : Fin n → α) (i : Fin m) :
     absVal (mulVec A x i) ≤ r * normInf x :=
@@ -135,7 +135,7 @@ theorem normInf_mulVec_le {m n : Nat} {A : Fin m → Fin n → α} {r : α}
 
 /-- The 1-norm of `Ax` is at most the largest absolute column sum times the 1-norm of `x`.
 
-Python: `peelverify.enclose.norm_op1_upper` -/
+Python: none (peelverify.enclose.norm_op1_upper rests on it) -/
 theorem norm1_mulVec_le {m n : Nat} {A : Fin m → Fin n → α} {k : α}
     (col_sum_le : ∀ j, (sum fun i => absVal (A i j)) ≤ k) (x : Fin n → α) :
     norm1 (mulVec A x) ≤ k * norm1 x := by

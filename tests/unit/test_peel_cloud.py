@@ -161,7 +161,7 @@ def test_command_prints_json(run_dir: Path, capsys) -> None:
     ("args", "words"),
     [
         ((), "CHECKPOINT"),
-        (("nowhere",), "no checkpoint directory"),
+        (("nowhere",), "no model directory"),
         (("{run}", "--text", "nowhere.txt"), "cannot be read"),
         (("{run}", "--tokens", "100000000"), "windows"),
         (("{run}", "--window", "4096"), "at most 64"),
@@ -170,13 +170,13 @@ def test_command_prints_json(run_dir: Path, capsys) -> None:
         (("{run}", "--solver", "newton"), "solver"),
         (("{run}", "--problem", "digits"), "either"),
         (("{run}", "--save-witness", "{run}"), "exists"),
-        (("{empty}",), "neither a model"),
+        (("{empty}",), "is not a model directory"),
         (("{run}", "{other}"), "one architecture"),
         (("{run}", "--out", "{file}"), "cannot be written"),
         (("--problem", "chess"), "digits"),
     ],
 )
-def test_bad_usage_ends_with_2_and_one_line(  # noqa: PLR0917
+def test_bad_usage_ends_with_2_and_one_line(
     args, words, run_dir, model_dirs, tmp_path, capsys
 ) -> None:
     """Each mistake ends with status 2, one line on stderr that names it, and nothing on stdout."""

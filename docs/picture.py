@@ -23,7 +23,8 @@ def main(source: Path, target: Path) -> None:
     steps = [p["step"] for p in points]
     left.plot(steps, [p["loss"] for p in points], color="navy", label="loss (measured)")
     left.plot(steps, [p["yes0_running"] for p in points], color="red", lw=1, label="YES-0 (witnessed)")
-    left.plot(steps, [p["best_running"] for p in points], color="green", ls="--", lw=1.4, label="best YES (witnessed)")
+    best = [p["best_running"] for p in points]
+    left.plot(steps, best, color="green", ls="--", lw=1.4, label="best YES (witnessed)")
     for p in points:
         left.plot(p["step"], p["loss"], "o", ms=8, mec="navy", color=Status[p["status_running"]].colour, zorder=3)
     left.set(title="Is training any good?", xlabel="training step", ylabel="nats a byte")
@@ -32,7 +33,8 @@ def main(source: Path, target: Path) -> None:
     certificate = Certificate.load(path)
     blocks = certificate.document["numbers"]["blocks"]
     names = [b["name"].removeprefix("block ") for b in blocks]
-    right.plot(names, [float(parse(b["chain"])) for b in blocks], "s--", color="#b45309", label="chain bound (certified)")
+    chain = [float(parse(b["chain"])) for b in blocks]
+    right.plot(names, chain, "s--", color="#b45309", label="chain bound (certified)")
     right.plot(names, [float(parse(b["error"][1])) for b in blocks], "o-", color="#1d4ed8", label="error (certified)")
     same, positions = certificate.same_top
     right.set(

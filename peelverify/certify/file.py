@@ -141,8 +141,8 @@ class Certificate:
         same, positions = self.same_top
         return (
             f"On {windows} windows of {length} tokens the logits of {subject['compressed']['name']} differ from those "
-            f"of {subject['original']['name']} by at most {above(self.bound)} in Frobenius norm (portable bound); in the "
-            f"certified execution the mean loss changes by at most {above(self.loss_change_mean)} nats a token and "
+            f"of {subject['original']['name']} by at most {above(self.bound)} in Frobenius norm (portable bound); "
+            f"in the certified execution the mean loss changes by at most {above(self.loss_change_mean)} nats a token and "
             f"{same} of {positions} positions keep their top token."
         )
 

@@ -166,7 +166,8 @@ def _recompute_level(
                 k for k in {*stated.get("files", {}), *actual["files"]}
                 if stated.get("files", {}).get(k) != actual["files"].get(k)
             ) or sorted(k for k in actual if stated.get(k) != actual[k])
-            found._add(level, f"{role} model", Verdict.VIOLATED, f"the {role} model is another one: {', '.join(names)} differ")
+            text = f"the {role} model is another one: {', '.join(names)} differ"
+            found._add(level, f"{role} model", Verdict.VIOLATED, text)
             return
         found._add(level, f"{role} model", Verdict.HOLDS, "all files have the stated SHA-256")
     stored = subject["tokens"].get("ids")
@@ -197,7 +198,8 @@ def _compare(
     recorded = document.get("host") or {}
     first = _first_difference(numbers, document["numbers"]) or _first_difference(measured, document["measured"])
     if all(recorded.get(key) == host.get(key) for key in _SAME_HOST):
-        found._add(level, "numbers", Verdict.VIOLATED, f"on the same software and machine {first} comes out differently")
+        text = f"on the same software and machine {first} comes out differently"
+        found._add(level, "numbers", Verdict.VIOLATED, text)
         return
     lo, hi = (checker.parse(x) for x in numbers["blocks"][-1]["error"])
     margin = checker.parse(document["numbers"]["margin"])

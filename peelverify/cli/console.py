@@ -22,7 +22,11 @@ from peelverify.verdict import Verdict, exit_code
 
 __all__ = ["emit_json", "finish", "plain", "progress", "result", "say", "table"]
 
-_CONTROL = {i: None for i in range(32) if i not in (9, 10)} | {127: None} | dict.fromkeys((*range(128, 160), *range(8234, 8239), *range(8294, 8298), 8206, 8207))
+# all of C0 but tab and newline, DEL, C1, and the marks that turn the direction of text
+_CONTROL = dict.fromkeys(
+    (*(i for i in range(32) if i not in (9, 10)), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A),
+     0x200E, 0x200F)
+)
 
 
 def plain(text: object) -> str:

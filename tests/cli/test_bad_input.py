@@ -105,8 +105,8 @@ def test_a_bad_model_is_one_line_and_exit_2(kind: str, model_dirs, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "empty"), (b"   \n", "empty"), (b"a\0b" * 500, "binary"), (b"\xff\xfe" * 500, "UTF-8"), (b"short", "longer text"),
-     (None, "cannot be read")],
+    [(b"", "empty"), (b"   \n", "empty"), (b"a\0b" * 500, "binary"), (b"\xff\xfe" * 500, "UTF-8"),
+     (b"short", "longer text"), (None, "cannot be read")],
 )
 def test_a_bad_text_is_one_line_and_exit_2(content, message, model_dirs, tmp_path: Path, capsys) -> None:
     """Empty, binary, foreign, short and missing texts are refused before the model runs."""

@@ -223,7 +223,9 @@ def test_models_that_do_not_match_are_refused(model_dirs, ids) -> None:
         certify(model_dirs["llama"], model_dirs["gpt2"], ids, lean=False)
 
 
-@pytest.mark.parametrize("bad", [[], [[1]], [[1, 2], [3]], [[0.5, 1.0]], [[1, 999]], [[-1, 3]], np.zeros((2, 2, 2), int)])
+@pytest.mark.parametrize(
+    "bad", [[], [[1]], [[1, 2], [3]], [[0.5, 1.0]], [[1, 999]], [[-1, 3]], np.zeros((2, 2, 2), int)],
+)
 def test_bad_tokens_are_refused(model_dirs, bad) -> None:
     """Empty, ragged, float, too short or foreign token ids are refused."""
     with pytest.raises(InputError):

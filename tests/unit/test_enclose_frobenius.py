@@ -122,7 +122,8 @@ def test_a_plain_float_sum_would_be_outside() -> None:
 def test_a_missing_error_term_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the rounding term the enclosure misses the truth: the tests above would go red."""
     monkeypatch.setattr(
-        frobenius_module, "_enclose_products", lambda total, magnitude, count, roundings: frobenius_module.Interval(total, total)
+        frobenius_module, "_enclose_products",
+        lambda total, magnitude, count, roundings: frobenius_module.Interval(total, total),
     )
     rng = np.random.default_rng(1)
     missed = 0

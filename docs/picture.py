@@ -35,7 +35,8 @@ def main(source: Path, target: Path) -> None:
     names = [b["name"].removeprefix("block ") for b in blocks]
     chain = [float(parse(b["chain"])) for b in blocks]
     right.plot(names, chain, "s--", color="#b45309", label="chain bound (certified)")
-    right.plot(names, [float(parse(b["error"][1])) for b in blocks], "o-", color="#1d4ed8", label="error (certified)")
+    error = [float(parse(b["error"][1])) for b in blocks]
+    right.plot(names, error, "o-", color="#1d4ed8", label="error (certified)")
     same, positions = certificate.same_top
     right.set(
         title=f"How wrong is the 4-bit copy? ({same / positions:.0%} same top token)", xlabel="after block", yscale="log",

@@ -142,8 +142,8 @@ class Certificate:
         return (
             f"On {windows} windows of {length} tokens the logits of {subject['compressed']['name']} differ from those "
             f"of {subject['original']['name']} by at most {above(self.bound)} in Frobenius norm (portable bound); "
-            f"in the certified execution the mean loss changes by at most {above(self.loss_change_mean)} nats a token and "
-            f"{same} of {positions} positions keep their top token."
+            f"in the certified execution the mean loss changes by at most {above(self.loss_change_mean)} nats a token "
+            f"and {same} of {positions} positions keep their top token."
         )
 
 

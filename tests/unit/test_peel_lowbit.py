@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from peelverify.errors import DomainError, InputError, NonFiniteError, ShapeError
 from peelverify.peel import fit_binary, fit_ternary, round_to_nearest
-from peelverify.peel.lowbit import LowBitFit, best_scale, flip_gains
+from peelverify.peel.lowbit import LowBitFit, _positive, best_scale, flip_gains
 from peelverify.verdict import Outcome
 
 seeds = st.integers(0, 2**32 - 1)
@@ -157,6 +157,15 @@ def test_negative_correlation_flips_the_whole_pattern() -> None:
     t = np.array([[-1.0], [-1.1], [-1.0]])
     fit = fit_binary(z, t)
     assert fit.scale > 0 and fit.sign.tolist() == [[-1.0, -1.0]]
+
+
+def test_turning_a_negative_scale_keeps_the_matrix() -> None:
+    """Scale and pattern change sign together, of the whole matrix or of the rows that need it."""
+    sign = np.array([[1.0, -1.0], [1.0, 1.0]])
+    turned, scale = _positive(sign, -2.0)
+    assert scale == 2.0 and (turned == -sign).all()
+    turned, scales = _positive(sign, np.array([3.0, -0.5]))
+    assert scales.tolist() == [3.0, 0.5] and turned.tolist() == [[1.0, -1.0], [-1.0, -1.0]]
 
 
 def test_bad_input() -> None:

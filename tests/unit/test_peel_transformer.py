@@ -133,7 +133,7 @@ def test_the_gradient_solver_lowers_its_residuals(model_dirs, tokens) -> None:
 
 
 def test_the_closed_form_is_a_least_squares_solution(model_dirs, tokens) -> None:
-    """Damaging the solved MLP output of a first block raises the squared distance to its target."""
+    """Damaging the MLP output raises the distance to the target; so does damaging attention with the MLP off."""
     view = load_model(model_dirs["llama"])
     solver = ClosedForm(ridge=0.0, head_steps=1)
     result = yes_chain(view, tokens[0], maps=[direct(3)], solver=solver)
@@ -143,13 +143,15 @@ def test_the_closed_form_is_a_least_squares_solution(model_dirs, tokens) -> None
         def distance() -> float:
             return float(((trace.run_module(block, 0, trace.states[0]) - trace.states[1]).double() ** 2).sum())
 
-        best = distance()
         generator = torch.Generator().manual_seed(0)
-        for scale in (1e-2, -1e-2):
-            noise = scale * torch.randn(block.mlp.down_proj.weight.shape, generator=generator)
-            block.mlp.down_proj.weight.add_(noise)
-            assert distance() > best
-            block.mlp.down_proj.weight.sub_(noise)
+        for weight in (block.mlp.down_proj.weight, block.self_attn.o_proj.weight):
+            best, solved = distance(), weight.clone()
+            noise = torch.randn(weight.shape, generator=generator)
+            for change in (noise, -noise, weight.clone(), -weight.clone()):  # the last two: wrong length
+                weight.copy_(solved + 1e-2 * change)
+                assert distance() > best
+            weight.copy_(solved)
+            block.mlp.down_proj.weight.zero_()  # attention was solved before there was an MLP output
 
 
 def test_same_seed_same_bounds(model_dirs, tokens) -> None:

@@ -39,7 +39,8 @@ def main(source: Path, target: Path) -> None:
     right.plot(names, error, "o-", color="#1d4ed8", label="error (certified)")
     same, positions = certificate.same_top
     right.set(
-        title=f"How wrong is the 4-bit copy? ({same / positions:.0%} same top token)", xlabel="after block", yscale="log",
+        title=f"How wrong is the 4-bit copy? ({same / positions:.0%} same top token)",
+        xlabel="after block", yscale="log",
         ylabel="Frobenius error",
     )
     right.legend(frameon=False, fontsize=8)

@@ -18,6 +18,8 @@ COMMANDS = (
     "check", "peel", "rho", "rank", "compress", "certify", "verify", "prove", "theorems", "cite", "demo", "doctor",
 )
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="peelverify",
     help="Which layers of a transformer are under-trained, which can go, and how wrong the compressed model can be.",
@@ -53,6 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         status = app(args=argv, standalone_mode=False)
+        if status == _INTERRUPTED:  # the argument parser turns Ctrl-C into this status
+            raise KeyboardInterrupt
         return int(status) if isinstance(status, int) else 0
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 2
@@ -60,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(str(error))
     except KeyboardInterrupt:
         _fail("stopped; what was finished is kept")
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return 141

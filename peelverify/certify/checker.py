@@ -12,6 +12,7 @@ Exit status: 0 consistent, 1 refuted, 2 not a certificate or not readable, 3 a n
 
 from __future__ import annotations
 
+import decimal
 import hashlib
 import json
 import re
@@ -77,6 +78,12 @@ def round_up(value: Fraction, bits: int = 64) -> Fraction:
     while q.bit_length() > bits:
         q, e = -(-q >> 1), e + 1
     return Fraction(q) * Fraction(2) ** e
+
+
+def above(value: Fraction, digits: int = 6) -> str:
+    """Decimal text of a number >= 0, rounded up, so that it never claims more than the exact value."""
+    context = decimal.Context(prec=digits, rounding=decimal.ROUND_CEILING)
+    return f"{context.divide(decimal.Decimal(value.numerator), decimal.Decimal(value.denominator)).normalize():g}"
 
 
 def enclosure(pair: object, *, signed: bool = False) -> tuple[Fraction, Fraction]:
@@ -262,7 +269,7 @@ def main(argv: list[str]) -> int:
         print(f"REFUTED: {error}")
         return 1
     print("arithmetic consistent, not tied to any model: "
-          f"e_T <= {float(bounds['portable']):.6g} (portable), chain {float(bounds['chain']):.6g}")
+          f"e_T <= {above(bounds['portable'])} (portable), chain {above(bounds['chain'])}")
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import decimal
 import json
 import os
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from peelverify.certify import checker
+from peelverify.certify.checker import above
 from peelverify.errors import ArtifactError
 
 __all__ = ["Certificate", "above"]
@@ -146,8 +146,3 @@ class Certificate:
             f"and {same} of {positions} positions keep their top token."
         )
 
-
-def above(value: Fraction, digits: int = 6) -> str:
-    """Decimal text of a number >= 0, rounded up, so that it never claims more than the exact value."""
-    context = decimal.Context(prec=digits, rounding=decimal.ROUND_CEILING)
-    return f"{context.divide(decimal.Decimal(value.numerator), decimal.Decimal(value.denominator)).normalize():g}"

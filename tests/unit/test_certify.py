@@ -260,6 +260,7 @@ def test_the_checker_runs_alone(certificates, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "not tied to any model" in done.stdout
+    assert f"<= {above(Certificate.load(certificates['llama']).bound)} (portable)" in done.stdout
 
 
 @pytest.mark.parametrize(

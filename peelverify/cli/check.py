@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json as json_module
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -311,7 +312,9 @@ def _result(
 
 
 def print_summary(result: dict[str, Any]) -> None:
-    """Print what matters of a check to stdout."""
+    """Print what matters of a check to stdout; bounds are rounded up."""
+    from peelverify.certify.file import above
+
     console.result()
     _print_peel(result["peel"])
     rho = ", ".join(f"{x:.3f}" for x in result["rho_median"])
@@ -328,9 +331,9 @@ def print_summary(result: dict[str, Any]) -> None:
             f"certified  top token unchanged at {pair['same_top_positions']} of {pair['positions']} positions "
             f"({pair['same_top_positions'] / pair['positions']:.2%})"
         )
-        direct, chain = float(pair["logit_error_frobenius_upper"]), float(pair["chain_upper"])
-        ratio = f", {chain / direct:.2f} times the direct bound" if direct else ""
-        console.result(f"certified  logit error e_T <= {direct:.6g} direct, <= {chain:.6g} by the chain{ratio}")
+        direct, chain = Fraction(pair["logit_error_frobenius_upper"]), Fraction(pair["chain_upper"])
+        ratio = f", {float(chain / direct):.2f} times the direct bound" if direct else ""
+        console.result(f"certified  logit error e_T <= {above(direct)} direct, <= {above(chain)} by the chain{ratio}")
         console.result(f"verified   {', '.join(pair['levels_reached'])}: {pair['summary']}")
         console.result(f"           {pair['path']}")
     console.result()

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from peelverify.verdict import Verdict, exit_code
 
-__all__ = ["emit_json", "finish", "plain", "progress", "result", "say", "table"]
+__all__ = ["emit_json", "emit_log", "finish", "plain", "progress", "result", "say", "table"]
 
 # all of C0 but tab and newline, DEL, C1, and the marks that turn the direction of text
 _CONTROL = dict.fromkeys(
@@ -52,6 +52,12 @@ def emit_json(obj: dict[str, Any]) -> None:
     """Print one JSON object with a ``schema`` key to stdout."""
     if "schema" not in obj:
         raise ValueError("emit_json needs a 'schema' key; name the format of the object")
+    sys.stdout.write(json.dumps(obj, indent=2, ensure_ascii=True) + "\n")
+    sys.stdout.flush()
+
+
+def emit_log(obj: dict[str, Any]) -> None:
+    """Print one JSON object of a foreign format, whose version is its own key, to stdout."""
     sys.stdout.write(json.dumps(obj, indent=2, ensure_ascii=True) + "\n")
     sys.stdout.flush()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,15 @@ from peelverify.verdict import Verdict, exit_code
 __all__ = ["register"]
 
 _LEVELS = ("arithmetic", "lean", "recompute")
+
+
+class Format(enum.StrEnum):
+    """How the result is printed."""
+
+    text = "text"
+    json = "json"
+    sarif = "sarif"
+    github = "github"
 
 
 def verify_command(
@@ -29,7 +39,10 @@ def verify_command(
     require: Annotated[
         str | None, typer.Option(help="Exit 3 unless this level was reached.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    format: Annotated[
+        Format, typer.Option("--format", help="Print text, JSON, a SARIF 2.1.0 log, or workflow annotations.")
+    ] = Format.text,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> int:
     """Verify a certificate: arithmetic (exact), lean (by the kernel), recompute (with both models).
 
@@ -40,6 +53,8 @@ def verify_command(
     for option, value in (("--level", level), ("--require", require)):
         if value is not None and value not in _LEVELS:
             raise InputError(f"{option} needs one of {', '.join(_LEVELS)}, got {value!r}; name one of them")
+    if json and format not in (Format.text, Format.json):
+        raise InputError(f"--json and --format {format} exclude each other; give one of them")
     if level == "recompute" and original is None:
         raise InputError("--level recompute needs --original and --compressed; give both models")
     from peelverify.certify import Certificate, verify
@@ -69,7 +84,7 @@ def verify_command(
         )
     missing = require is not None and require not in found.reached
     code = exit_code(found.verdict) or (3 if missing else 0)
-    if json:
+    if json or format is Format.json:
         console.emit_json({
             "schema": "peelverify.verify/1",
             "certificate": str(certificate),
@@ -82,6 +97,21 @@ def verify_command(
                 for c in found.checks
             ],
         })
+        return code
+    if format is not Format.text:
+        from peelverify.report.findings import Subject
+
+        subject = Subject(certificate, found, missing=require if missing else None)
+        if format is Format.sarif:
+            from peelverify.report.sarif import sarif_log
+
+            console.emit_log(sarif_log([subject]))
+        else:
+            from peelverify.report.annotations import annotations, harmless
+            from peelverify.report.findings import findings
+
+            for line in (*annotations(findings([subject])), harmless(found.summary)):
+                console.result(line)
         return code
     for c in found.checks:
         console.result(f"{c.verdict.name:<13} {c.level:<11} {c.name}: {c.detail}")

@@ -22,7 +22,8 @@ from peelverify.errors import ArtifactError, InputError, NonFiniteError
 from peelverify.models.families import family_of
 from peelverify.models.view import ModelView
 
-__all__ = ["load_model", "load_tokenizer", "model_files", "quiet", "read_config", "resolve_model"]
+__all__ = ["DTYPES", "choose_attention", "load_model", "load_tokenizer", "model_files", "quiet", "read_config",
+           "resolve_model", "weight_files"]
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _DECIDING = ("config.json", "generation_config.json", "model.safetensors.index.json")
@@ -30,7 +31,7 @@ _TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja",
 )
-_DTYPES = {
+DTYPES = {
     "float32": torch.float32, "float64": torch.float64,
     "bfloat16": torch.bfloat16, "float16": torch.float16,
 }
@@ -107,7 +108,12 @@ def read_config(directory: Path) -> dict[str, Any]:
     return config
 
 
-def _weight_files(directory: Path) -> list[Path]:
+def weight_files(directory: Path) -> list[Path]:
+    """Safetensors files of a model directory, as its index names them.
+
+    Raises:
+        ArtifactError: if there are none, one is missing, or only pickle weights are there.
+    """
     index = directory / "model.safetensors.index.json"
     single = directory / "model.safetensors"
     if single.is_file() and not index.is_file():
@@ -162,7 +168,7 @@ def model_files(directory: str | os.PathLike[str]) -> list[Path]:
     """Files that decide what a model computes, sorted by name: config, index, weights, tokenizer."""
     directory = Path(directory)
     names = [n for n in (*_DECIDING, *_TOKENIZER) if (directory / n).is_file()]
-    return sorted({*(directory / n for n in names), *_weight_files(directory)}, key=lambda p: p.name)
+    return sorted({*(directory / n for n in names), *weight_files(directory)}, key=lambda p: p.name)
 
 
 @contextlib.contextmanager
@@ -181,11 +187,41 @@ def quiet() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
+def choose_attention(directory: Path, attention: str = "auto") -> str:
+    """Attention implementation for a model: "auto" is sdpa wherever the architecture supports it, else eager.
+
+    Raises:
+        InputError: an unknown name, or sdpa for an architecture whose attention it does not compute (Gemma-2
+            caps its attention scores).
+    """
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    if attention not in ("auto", "sdpa", "eager"):
+        raise InputError(f"load_model needs attention 'auto', 'sdpa' or 'eager', got {attention!r}; name one of them")
+    if attention == "eager":
+        return attention
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise ArtifactError(
+            f"{directory} cannot be loaded: {_one_line(error)}; check its config.json", path=str(directory)
+        ) from error
+    supported = bool(getattr(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], "_supports_sdpa", False))
+    if attention == "sdpa" and not supported:
+        raise InputError(
+            f"load_model needs attention 'eager' for {config.model_type}, got 'sdpa', which does not compute its "
+            "attention; leave the choice to 'auto'"
+        )
+    return "sdpa" if supported else "eager"
+
+
 def load_model(
     model: str | os.PathLike[str],
     *,
     dtype: str = "float32",
-    attention: str = "sdpa",
+    attention: str = "auto",
     device: str = "cpu",
 ) -> ModelView:
     """Load a decoder and check that what was loaded is what the files say.
@@ -193,7 +229,8 @@ def load_model(
     Args:
         model: local directory with safetensors weights, or a hub id.
         dtype: "float32" (default), "float64", "bfloat16" or "float16"; weights are converted to it.
-        attention: "sdpa" or "eager", the attention implementation inside `transformers`.
+        attention: attention implementation inside `transformers`: "sdpa", "eager", or "auto", which takes sdpa
+            wherever the architecture supports it.
         device: torch device.
 
     Raises:
@@ -201,13 +238,12 @@ def load_model(
         InputError: unsupported architecture, remote code, adapters, quantised weights, unknown dtype.
         NonFiniteError: NaN or infinite weights.
     """
-    if dtype not in _DTYPES:
-        raise InputError(f"load_model needs dtype in {sorted(_DTYPES)}, got {dtype!r}; name one of them")
-    if attention not in ("sdpa", "eager"):
-        raise InputError(f"load_model needs attention 'sdpa' or 'eager', got {attention!r}; name one of them")
+    if dtype not in DTYPES:
+        raise InputError(f"load_model needs dtype in {sorted(DTYPES)}, got {dtype!r}; name one of them")
     directory = resolve_model(model)
     read_config(directory)
-    for path in _weight_files(directory):
+    attention = choose_attention(directory, attention)
+    for path in weight_files(directory):
         _check_weight_file(path)
     from transformers import AutoModelForCausalLM
 
@@ -215,7 +251,7 @@ def load_model(
         with quiet():
             module, info = AutoModelForCausalLM.from_pretrained(
                 str(directory),
-                dtype=_DTYPES[dtype],
+                dtype=DTYPES[dtype],
                 attn_implementation=attention,
                 local_files_only=True,
                 trust_remote_code=False,

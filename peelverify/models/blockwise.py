@@ -1,0 +1,317 @@
+"""One block of a decoder at a time: of a model in memory, or read from safetensors only while it is used.
+
+A `BlockSource` gives the embedding, each block and the head one after the other. `StreamedModel` builds the
+model without weights (parameters on torch's ``meta`` device) and fills one part at a time, so that memory
+holds one block, not the model. The numbers are those of the whole model to the last bit, for the same shapes.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from peelverify.errors import ArtifactError, InputError, InvariantError, NonFiniteError
+from peelverify.models.load import DTYPES, choose_attention, quiet, read_config, weight_files
+from peelverify.models.view import ModelView, check_ids
+
+__all__ = ["BlockSource", "Call", "NotStreamable", "StreamedModel", "WholeModel"]
+
+
+_OLD_NAMES = {"lm_head.weight": "embed_out.weight"}  # GPT-NeoX files keep the name of the first release
+
+
+class NotStreamable(InputError):
+    """The weights of this model cannot be read block by block; the message says why."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a model gives to one of its blocks beside the state: masks, rotary tables, positions."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def run(self, block: nn.Module, state: Tensor) -> Tensor:
+        """Output of a block for a state (windows, length, width)."""
+        output = block(state, *self.args, **self.kwargs)
+        return output[0] if isinstance(output, tuple) else output
+
+
+class _Enough(Exception):
+    """All blocks were called: the rest of the forward pass is not needed."""
+
+
+class BlockSource:
+    """Embedding, blocks and head of a decoder, one after the other.
+
+    Attributes:
+        view: the decoder; its parameters may be without data where `streamed` is true.
+        streamed: whether weights are read block by block.
+        read_seconds: time spent on reading weights so far.
+    """
+
+    streamed = False
+
+    def __init__(self, view: ModelView) -> None:
+        self.view = view
+        self.read_seconds = 0.0
+
+    @property
+    def attention(self) -> str:
+        """Attention implementation in use."""
+        return self.view.config._attn_implementation
+
+    @contextmanager
+    def using_attention(self, name: str) -> Iterator[None]:
+        """Use another attention implementation inside the context."""
+        before = self.attention
+        if name == before:
+            yield
+            return
+        try:
+            self.view.model.set_attn_implementation(name)
+            yield
+        finally:
+            self.view.model.set_attn_implementation(before)
+
+    @property
+    def attention_choices(self) -> tuple[str, ...]:
+        """Implementations that compute the same function for this model."""
+        return ("sdpa", "eager") if getattr(type(self.view.model), "_supports_sdpa", False) else ("eager",)
+
+    @contextmanager
+    def front(self) -> Iterator[Callable[[Tensor], tuple[Tensor, list[Call]]]]:
+        """Inside the context: from ids (windows, length) to the state before block 0 and one call a block."""
+        yield self._embed
+
+    @contextmanager
+    def block(self, index: int) -> Iterator[nn.Module]:
+        """Block ``index`` with its weights, inside the context."""
+        yield self.view.blocks[index]
+
+    @contextmanager
+    def head(self) -> Iterator[Callable[[Tensor], Tensor]]:
+        """Final norm and head with their weights: from states (..., width) to logits (..., vocabulary)."""
+        yield self.view.head
+
+    @torch.no_grad()
+    def _embed(self, ids: Tensor) -> tuple[Tensor, list[Call]]:
+        check_ids(ids, self.view.vocabulary)
+        calls: list[Call] = []
+        first: list[Tensor] = []
+        depth = self.view.depth
+
+        def recorder(*args: Any, **kwargs: Any) -> Tensor:
+            if args:
+                state, args = args[0], args[1:]
+            else:
+                state = kwargs.pop("hidden_states")
+            calls.append(Call(args, kwargs))
+            first.append(state)
+            if len(calls) == depth:
+                raise _Enough
+            return state
+
+        try:
+            for block in self.view.blocks:
+                block.forward = recorder
+            self.view.model.base_model(input_ids=ids, use_cache=False)
+        except _Enough:
+            return first[0], calls
+        finally:
+            for block in self.view.blocks:
+                del block.forward
+        raise InvariantError(
+            f"a forward pass of {self.view.config.model_type} called {len(calls)} of {depth} blocks; "
+            "this variant is not supported"
+        )
+
+
+class WholeModel(BlockSource):
+    """A decoder that is in memory."""
+
+
+@contextmanager
+def _without_weights() -> Iterator[None]:
+    """Inside the context, parameters that are registered go to the meta device; buffers stay as they are."""
+    register = nn.Module.register_parameter
+
+    def on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        empty = None if parameter is None else nn.Parameter(parameter.to("meta"), requires_grad=False)
+        register(module, name, empty)
+
+    nn.Module.register_parameter = on_meta  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+def _skeleton(directory: Path, dtype: str, attention: str) -> nn.Module:
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
+
+    with quiet(), no_init_weights(), _without_weights():
+        config = AutoConfig.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
+        return AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype], attn_implementation=attention)
+
+
+def _slots(module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    """Where each stored tensor of a module lives: name -> (owner, attribute); shared ones under every name."""
+    found = {}
+    for prefix, owner in module.named_modules(remove_duplicate=False):
+        for name, tensor in (*owner._parameters.items(), *owner._buffers.items()):
+            if tensor is not None and name not in owner._non_persistent_buffers_set:
+                found[f"{prefix}.{name}" if prefix else name] = (owner, name)
+    return found
+
+
+class StreamedModel(BlockSource):
+    """A decoder on disk, read block by block.
+
+    Args:
+        directory: model directory with safetensors weights.
+        dtype: dtype to run in; weights are converted as they are read.
+        attention: "auto", "sdpa" or "eager".
+
+    Raises:
+        NotStreamable: weights under other names than the model's own, or parts kept in another dtype.
+        ArtifactError: damaged, missing, surplus or misshapen weights.
+        InputError: unsupported architecture, remote code, quantised weights, unknown dtype or attention.
+    """
+
+    streamed = True
+
+    def __init__(self, directory: Path, *, dtype: str = "float32", attention: str = "auto") -> None:
+        from safetensors import SafetensorError, safe_open
+
+        if dtype not in DTYPES:
+            raise InputError(f"StreamedModel needs dtype in {sorted(DTYPES)}, got {dtype!r}; name one of them")
+        read_config(directory)
+        attention = choose_attention(directory, attention)
+        try:
+            model = _skeleton(directory, dtype, attention)
+        except Exception as error:
+            raise NotStreamable(f"{directory.name} cannot be built without weights ({type(error).__name__})") from error
+        super().__init__(ModelView(model))
+        self._dtype = DTYPES[dtype]
+        self._slots = _slots(model)
+        self._files: dict[str, Path] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        for path in weight_files(directory):
+            try:
+                with safe_open(path, framework="pt") as handle:
+                    for name in handle.keys():  # noqa: SIM118  (safe_open is no mapping)
+                        self._files[name] = path
+                        self._shapes[name] = tuple(handle.get_slice(name).get_shape())
+            except (SafetensorError, OSError) as error:
+                raise ArtifactError(
+                    f"{path} is damaged ({str(error).splitlines()[0]}); copy or download it again", path=str(path)
+                ) from error
+        self._check_names(directory)
+        family = self.view.family
+        tail = [family.norm, family.head, *([family.project] if family.project else [])]
+        self._tail = [n for n in self._slots if any(n.startswith(f"{t}.") for t in tail)]
+        self._blocks = [
+            [n for n in self._slots if n.startswith(f"{family.blocks}.{t}.")] for t in range(self.view.depth)
+        ]
+        inside = {*self._tail, *(n for names in self._blocks for n in names)}
+        self._front = [n for n in self._slots if n not in inside]
+
+    def _check_names(self, directory: Path) -> None:
+        model = self.view.model
+        if getattr(model, "_keep_in_fp32_modules", None) or getattr(model, "_keep_in_fp32_modules_strict", None):
+            raise NotStreamable(f"{directory.name} keeps parts of itself in another dtype")
+        family = self.view.family
+        embedding, prefix = f"{family.embedding}.weight", f"{model.base_model_prefix}."
+        tied = getattr(self.view.config, "tie_word_embeddings", False)
+        self._alias: dict[str, str] = {}
+        for name in self._slots:
+            others = [_OLD_NAMES.get(name, name), name.removeprefix(prefix)]
+            if tied and name == f"{family.head}.weight":
+                others += [embedding, embedding.removeprefix(prefix)]
+            self._alias[name] = next((n for n in (name, *others) if n in self._files), name)
+        used = {*self._alias.values()}
+        ignored = [re.compile(p) for p in getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()]
+        missing = sorted(n for n, stored in self._alias.items() if stored not in self._files)
+        surplus = sorted(n for n in self._files if n not in used and not any(p.search(n) for p in ignored))
+        if missing or surplus:
+            name = (missing or surplus)[0]
+            raise NotStreamable(
+                f"{directory.name} stores its weights under other names than its model ({name} "
+                f"{'is missing' if missing else 'is surplus'})"
+            )
+        for name, (owner, attribute) in self._slots.items():
+            want = tuple(getattr(owner, attribute).shape)
+            if (got := self._shapes[self._alias[name]]) != want:
+                raise ArtifactError(
+                    f"{directory} does not fit its config.json: it has misshapen weights {name} of shape {got}, "
+                    f"not {want}; save the model again with save_pretrained",
+                    path=str(directory),
+                )
+
+    def _fill(self, names: list[str]) -> None:
+        from safetensors import safe_open
+
+        start = time.perf_counter()
+        by_file: dict[Path, list[str]] = {}
+        for name in names:
+            by_file.setdefault(self._files[self._alias[name]], []).append(name)
+        for path, wanted in by_file.items():
+            with safe_open(path, framework="pt") as handle:
+                for name in wanted:
+                    tensor = handle.get_tensor(self._alias[name])
+                    if tensor.is_floating_point():
+                        if not torch.isfinite(tensor).all():
+                            raise NonFiniteError(
+                                f"weights need to be finite, got NaN or infinity in {name} of {path.name}; "
+                                "train or convert the model again",
+                                tensor=name,
+                            )
+                        tensor = tensor.to(self._dtype, copy=True)
+                    self._put(name, tensor)
+        self.read_seconds += time.perf_counter() - start
+
+    def _put(self, name: str, tensor: Tensor) -> None:
+        owner, attribute = self._slots[name]
+        if attribute in owner._parameters:
+            owner._parameters[attribute] = nn.Parameter(tensor, requires_grad=False)
+        else:
+            owner._buffers[attribute] = tensor
+
+    @contextmanager
+    def _filled(self, names: list[str]) -> Iterator[None]:
+        try:
+            self._fill(names)
+            yield
+        finally:
+            for name in names:
+                owner, attribute = self._slots[name]
+                self._put(name, getattr(owner, attribute).detach().to("meta"))
+
+    @contextmanager
+    def front(self) -> Iterator[Callable[[Tensor], tuple[Tensor, list[Call]]]]:
+        """As in `BlockSource`; the embedding is in memory inside the context only."""
+        with self._filled(self._front):
+            yield self._embed
+
+    @contextmanager
+    def block(self, index: int) -> Iterator[nn.Module]:
+        """As in `BlockSource`; the block is in memory inside the context only."""
+        with self._filled(self._blocks[index]):
+            yield self.view.blocks[index]
+
+    @contextmanager
+    def head(self) -> Iterator[Callable[[Tensor], Tensor]]:
+        """As in `BlockSource`; norm and head are in memory inside the context only."""
+        with self._filled(self._tail):
+            yield self.view.head
+

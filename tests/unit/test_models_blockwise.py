@@ -1,0 +1,129 @@
+"""Models read block by block from disk: the same numbers as the whole model, to the last bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from peelverify.errors import ArtifactError, InputError, NonFiniteError
+from peelverify.models import FAMILIES, load_model, save_model
+from peelverify.models.blockwise import NotStreamable, StreamedModel, WholeModel
+from tests.families import small_family
+
+
+@pytest.fixture(scope="module")
+def family_dirs(ids, tmp_path_factory) -> dict[str, Path]:
+    """One saved directory for each supported family."""
+    root = tmp_path_factory.mktemp("blockwise")
+    return {family: save_model(small_family(family, ids, steps=2), root / family) for family in sorted(FAMILIES)}
+
+
+@torch.no_grad()
+def states_of(source, ids):
+    """All states and the logits, one part of the model after the other."""
+    with source.front() as embed:
+        state, calls = embed(ids)
+    states = [state]
+    for t in range(source.view.depth):
+        with source.block(t) as block:
+            states.append(calls[t].run(block, states[-1]))
+    with source.head() as head:
+        return states, head(states[-1])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_streamed_states_equal_the_whole_model_to_the_last_bit(family, dtype, family_dirs, ids) -> None:
+    """Every state and every logit of one plain forward pass comes out block by block."""
+    whole = load_model(family_dirs[family], dtype=dtype)
+    streamed = StreamedModel(family_dirs[family], dtype=dtype)
+    trace = whole.trace(ids)
+    assert streamed.view.dtype == whole.dtype
+    assert streamed.attention == whole.config._attn_implementation
+    for source in (streamed, WholeModel(whole)):
+        states, logits = states_of(source, ids)
+        assert all(torch.equal(a, b) for a, b in zip(states, trace.states, strict=True))
+        assert torch.equal(logits, trace.logits)
+
+
+def test_only_the_part_in_use_has_data(family_dirs, ids) -> None:
+    """Outside a context every parameter is without data again, inside only its own part has some."""
+    source = StreamedModel(family_dirs["llama"])
+    states_of(source, ids)
+
+    def real() -> set[str]:
+        return {n for n, p in source.view.model.named_parameters() if p.device.type != "meta"}
+
+    assert real() == set()
+    with source.block(1):
+        assert real() and all(n.startswith("model.layers.1.") for n in real())
+    with pytest.raises(RuntimeError, match="stop"), source.head():
+        raise RuntimeError("stop")
+    assert real() == set()
+    assert source.read_seconds > 0
+
+
+def test_a_tied_head_is_read_from_the_embedding(ids, tmp_path: Path) -> None:
+    """With tied weights the file holds the embedding only."""
+    path = save_model(small_family("llama", ids, steps=2, tie_word_embeddings=True), tmp_path / "tied")
+    assert "lm_head.weight" not in load_file(path / "model.safetensors")
+    assert torch.equal(states_of(StreamedModel(path), ids)[1], load_model(path).trace(ids).logits)
+
+
+def test_attention_can_be_changed_for_a_while(family_dirs, ids) -> None:
+    """The other implementation gives other bits and is gone afterwards."""
+    source = StreamedModel(family_dirs["llama"])
+    before = states_of(source, ids)[1]
+    with source.using_attention("eager"):
+        other = states_of(source, ids)[1]
+    assert source.attention == "sdpa"
+    assert torch.equal(states_of(source, ids)[1], before)
+    assert torch.equal(other, load_model(family_dirs["llama"], attention="eager").trace(ids).logits)
+    assert StreamedModel(family_dirs["gemma2"]).attention_choices == ("eager",)
+
+
+def rewritten(source: Path, target: Path, change) -> Path:
+    """A copy of a model directory with its tensors changed."""
+    target.mkdir()
+    for path in source.iterdir():
+        if path.suffix != ".safetensors":
+            (target / path.name).write_bytes(path.read_bytes())
+    tensors = load_file(source / "model.safetensors")
+    change(tensors)
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    return target
+
+
+def test_what_cannot_be_streamed_is_named(family_dirs, tmp_path: Path, ids) -> None:
+    """Missing and surplus names, wrong shapes, NaN and damaged files."""
+    llama = family_dirs["llama"]
+    with pytest.raises(NotStreamable, match=r"lm_head.weight is missing"):
+        StreamedModel(rewritten(llama, tmp_path / "missing", lambda t: t.pop("lm_head.weight")))
+    with pytest.raises(NotStreamable, match="extra is surplus"):
+        StreamedModel(rewritten(llama, tmp_path / "surplus", lambda t: t.update(extra=torch.ones(1))))
+    with pytest.raises(ArtifactError, match="misshapen"):
+        StreamedModel(rewritten(
+            llama, tmp_path / "shape", lambda t: t.update({"model.norm.weight": torch.ones(31)})
+        ))
+    bad = StreamedModel(rewritten(
+        llama, tmp_path / "nan", lambda t: t["model.layers.1.mlp.up_proj.weight"].fill_(torch.nan)
+    ))
+    with pytest.raises(NonFiniteError, match="up_proj"):
+        states_of(bad, ids)
+    short = rewritten(llama, tmp_path / "short", lambda t: None)
+    (short / "model.safetensors").write_bytes((llama / "model.safetensors").read_bytes()[:500])
+    with pytest.raises(ArtifactError, match="damaged"):
+        StreamedModel(short)
+
+
+def test_unknown_settings_are_refused(family_dirs) -> None:
+    """dtype and attention by their known names only; sdpa not where it computes something else."""
+    with pytest.raises(InputError, match="dtype"):
+        StreamedModel(family_dirs["llama"], dtype="int8")
+    with pytest.raises(InputError, match="'auto', 'sdpa' or 'eager'"):
+        StreamedModel(family_dirs["llama"], attention="flash")
+    with pytest.raises(InputError, match="eager"):
+        load_model(family_dirs["gemma2"], attention="sdpa")

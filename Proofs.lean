@@ -7,6 +7,7 @@ public import Proofs.Compression
 public import Proofs.Counting
 public import Proofs.Enclose
 public import Proofs.Field
+public import Proofs.Layers
 public import Proofs.Logits
 public import Proofs.Matrix
 public import Proofs.Packed
@@ -15,4 +16,5 @@ public import Proofs.Propagation
 public import Proofs.Pruning
 public import Proofs.Rounding
 public import Proofs.Sum
+public import Proofs.Universal
 public import Proofs.Vector

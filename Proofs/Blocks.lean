@@ -16,7 +16,8 @@ two outputs apart by no more than `c` times the distance of the inputs.
 * `block_error`, `states_le_chainBound`: from gains and introduced errors to the whole model.
 * `deletion_error`: deleting a block is compressing it to the identity.
 * `residual_contraction`: when a residual block shrinks distances.
-* `relative_le_chainBound`: the recurrence for errors relative to the size of the states.
+* `relative_le_chainBound`, `relative_states_le_chainBound`: the recurrence for errors relative to
+  the size of the states.
 
 ## Assumptions
 
@@ -248,6 +249,32 @@ theorem relative_le_chainBound (steps : List (α × α)) (gain shrink e d n : Na
       (fun t ht => size_le (t + 1) (Nat.succ_lt_succ ht))
       (fun t ht => introduced_le (t + 1) (Nat.succ_lt_succ ht))
 
+/-- What the relative recurrence says of the states themselves: when `e` bounds the length of the
+last error and the last state is at least as long as `n`, the error's length is at most the chain
+bound times the length of the state.
+
+Python: `peelverify.bounds.propagation.relative_step` -/
+theorem relative_states_le_chainBound (steps : List (α × α)) (gain shrink e d n : Nat → α) {r0 : α}
+    (start : e 0 ≤ r0 * n 0) (r0_nonneg : 0 ≤ r0)
+    (gain_nonneg : ∀ t, t < steps.length → 0 ≤ gain t)
+    (step_nonneg : ∀ p ∈ steps, 0 ≤ p.1 ∧ 0 ≤ p.2)
+    (step_eq : ∀ t (ht : t < steps.length), steps[t].1 = gain t * shrink t)
+    (recurrence : ∀ t, t < steps.length → e (t + 1) ≤ gain t * e t + d t)
+    (size_le : ∀ t, t < steps.length → n t ≤ shrink t * n (t + 1))
+    (introduced_le : ∀ t (ht : t < steps.length), d t ≤ steps[t].2 * n (t + 1)) {m : Nat}
+    {original compressed : Fin m → α}
+    (error_le : Norm2Le (fun i => compressed i - original i) (e steps.length))
+    (size_ge : Norm2Ge original (n steps.length)) :
+    normSq (fun i => compressed i - original i) ≤
+      chainBound r0 steps * chainBound r0 steps * normSq original := by
+  have h := relative_le_chainBound steps gain shrink e d n start r0_nonneg gain_nonneg step_nonneg
+    step_eq recurrence size_le introduced_le
+  have h1 := mul_self_le_mul_self error_le.1 h
+  have h2 := mul_le_mul_left (mul_self_nonneg (chainBound r0 steps)) size_ge.2
+  refine Std.le_trans error_le.2 (Std.le_trans h1 (Std.le_trans ?_ h2))
+  clear gain_nonneg step_nonneg step_eq recurrence size_le introduced_le h h1 h2
+  grind
+
 end Theorems
 
 section Examples
@@ -297,6 +324,14 @@ example : (3 : Rat) ≤ chainBound (1 / 4) [(1, 1 / 8)] * 8 :=
     (fun t => [1, 3].getD t 0) (fun _ => 1) (fun t => [4, 8].getD t 0) (by decide +kernel)
     (by decide +kernel) (by decide +kernel) (by decide +kernel) (by decide +kernel)
     (by decide +kernel) (by decide +kernel) (by decide +kernel)
+example : normSq (fun i => (vec [10] : Fin 1 → Rat) i - vec [8] i) ≤
+    chainBound (1 / 4) [(1, 1 / 8)] * chainBound (1 / 4) [(1, 1 / 8)] *
+      normSq (vec [8] : Fin 1 → Rat) :=
+  relative_states_le_chainBound [(1, 1 / 8)] (fun _ => 2) (fun _ => 1 / 2)
+    (fun t => [1, 3].getD t 0) (fun _ => 1) (fun t => [4, 8].getD t 0) (by decide +kernel)
+    (by decide +kernel) (by decide +kernel) (by decide +kernel) (by decide +kernel)
+    (by decide +kernel) (by decide +kernel) (by decide +kernel)
+    (by unfold Norm2Le; decide +kernel) (by unfold Norm2Ge; decide +kernel)
 example : LipschitzLe (fun x i => mulVec half x i + mulVec half x i) (1 / 2 + 1 / 2) :=
   half_lipschitz.add half_lipschitz
 example : Norm2Le (fun i => mulVec half (vec [4]) i - mulVec half (vec [3]) i) (1 / 2 * 1 + 0) :=

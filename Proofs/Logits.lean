@@ -204,14 +204,20 @@ section Loss
 variable [Field α] [LE α] [LT α] [Std.LawfulOrderLT α] [Std.IsLinearOrder α] [OrderedRing α]
   [DecidableLE α] {valid : α → Prop} {E : α → α}
 
-private theorem IsExp.mono (exp : IsExp valid E) {a b : α} (ha : valid a) (hb : valid b)
+/-- An exponential keeps `≤`.
+
+Python: none (supporting lemma) -/
+theorem IsExp.mono (exp : IsExp valid E) {a b : α} (ha : valid a) (hb : valid b)
     (hab : a ≤ b) : E a ≤ E b := by
   by_cases h : a = b
   · rw [h]; exact Std.le_refl _
   · have := exp.strictMono a b ha hb (by grind)
     grind
 
-private theorem IsExp.le_of_le (exp : IsExp valid E) {a b : α} (ha : valid a) (hb : valid b)
+/-- An exponential reflects `≤`.
+
+Python: none (supporting lemma) -/
+theorem IsExp.le_of_le (exp : IsExp valid E) {a b : α} (ha : valid a) (hb : valid b)
     (hab : E a ≤ E b) : a ≤ b := by
   rcases Std.le_total (a := a) (b := b) with h | h
   · exact h
@@ -220,7 +226,10 @@ private theorem IsExp.le_of_le (exp : IsExp valid E) {a b : α} (ha : valid a) (
     · have := exp.strictMono b a hb ha (by grind)
       grind
 
-private theorem IsExp.valid_sub (exp : IsExp valid E) {a b : α} (ha : valid a) (hb : valid b) :
+/-- Valid numbers are closed under subtraction.
+
+Python: none (supporting lemma) -/
+theorem IsExp.valid_sub (exp : IsExp valid E) {a b : α} (ha : valid a) (hb : valid b) :
     valid (a - b) := by
   have h := exp.valid_add a (-b) ha (exp.valid_neg b hb)
   have e : a + -b = a - b := by grind
@@ -389,7 +398,10 @@ private theorem one_lt_two_pow (d : Nat) : (1 : Rat) < (2 : Rat) ^ (d + 1) := by
   rw [Semiring.pow_succ]
   grind
 
-private theorem isExp_two :
+/-- Powers of two, on the whole numbers, are an exponential.
+
+Python: none (an example that the assumption can hold) -/
+theorem isExp_two :
     IsExp (fun a : Rat => ∃ k : Int, a = k) (fun a : Rat => (2 : Rat) ^ a.num) where
   valid_add := by
     rintro _ _ ⟨k, rfl⟩ ⟨l, rfl⟩

@@ -12,9 +12,9 @@ from peelverify.cli import console
 from peelverify.errors import InputError
 from peelverify.verdict import Verdict, exit_code
 
-__all__ = ["register"]
+__all__ = ["LEVELS", "register", "tokens_for"]
 
-_LEVELS = ("arithmetic", "lean", "recompute")
+LEVELS = ("arithmetic", "lean", "recompute")
 
 
 class Format(enum.StrEnum):
@@ -24,6 +24,15 @@ class Format(enum.StrEnum):
     json = "json"
     sarif = "sarif"
     github = "github"
+
+
+def tokens_for(certificate: Path | str, original: str, text: Path) -> object:
+    """Token ids of a text in the shape that a certificate states; it stores only their hash."""
+    from peelverify.certify import Certificate
+    from peelverify.cli.inputs import text_windows
+
+    windows, length = Certificate.load(certificate).document["subject"]["tokens"]["shape"]
+    return text_windows(original, text, tokens=windows * length, window=length)
 
 
 def verify_command(
@@ -51,21 +60,16 @@ def verify_command(
     Example: peelverify verify base-4bit.cert.json --original models/base --compressed models/base-4bit
     """
     for option, value in (("--level", level), ("--require", require)):
-        if value is not None and value not in _LEVELS:
-            raise InputError(f"{option} needs one of {', '.join(_LEVELS)}, got {value!r}; name one of them")
+        if value is not None and value not in LEVELS:
+            raise InputError(f"{option} needs one of {', '.join(LEVELS)}, got {value!r}; name one of them")
     if json and format not in (Format.text, Format.json):
         raise InputError(f"--json and --format {format} exclude each other; give one of them")
     if level == "recompute" and original is None:
         raise InputError("--level recompute needs --original and --compressed; give both models")
-    from peelverify.certify import Certificate, verify
+    from peelverify.certify import verify
 
     with_models = level in (None, "recompute")
-    ids = None
-    if text is not None and with_models and original is not None:
-        from peelverify.cli.inputs import text_windows
-
-        windows, length = Certificate.load(certificate).document["subject"]["tokens"]["shape"]
-        ids = text_windows(original, text, tokens=windows * length, window=length)
+    ids = tokens_for(certificate, original, text) if text is not None and with_models and original else None
     with console.progress() as bar:
         tasks: dict[str, int] = {}
 

@@ -574,7 +574,7 @@ theorem nonneg_enclosure {exact computed relative underflow : α} (relative_nonn
 
 /-- An upper bound on a Frobenius norm from a rounded sum of squares.
 
-Python: none (peelverify.enclose.norm_fro_upper rests on it) -/
+Python: `peelverify.enclose.frobenius.norm_fro_upper` -/
 theorem frobLe_of_computed {m n : Nat} {A : Fin m → Fin n → α}
     {computed relative underflow c : α} (relative_nonneg : 0 ≤ relative)
     (relative_lt_one : relative < 1) (c_nonneg : 0 ≤ c)
@@ -584,7 +584,7 @@ theorem frobLe_of_computed {m n : Nat} {A : Fin m → Fin n → α}
 
 /-- A lower bound on a Frobenius norm from a rounded sum of squares.
 
-Python: none (peelverify.enclose.norm_fro_lower rests on it) -/
+Python: `peelverify.enclose.frobenius.norm_fro_lower` -/
 theorem le_frobSq_of_computed {m n : Nat} {A : Fin m → Fin n → α}
     {computed relative underflow c : α} (relative_nonneg : 0 ≤ relative)
     (relative_lt_one : relative < 1)

@@ -1,17 +1,99 @@
-"""From arrays and tensors of any layout and float type to float64 without changing a value."""
+"""Arrays and tensors of any layout and float type, read as float64 without changing a value.
+
+Also the probes: enclosures assume IEEE double precision with gradual underflow, and refuse anything else.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
-from peelverify.errors import InputError, NonFiniteError, NumericalError
+from peelverify.errors import InputError, NonFiniteError, NumericalError, ShapeError
 
-__all__ = ["as_float64", "require_gradual_underflow"]
+__all__ = ["as_float64", "flat_chunks", "is_narrow", "require_exact_products", "require_finite",
+           "require_gradual_underflow", "require_matrix", "stored"]
+
+CHUNK = 1 << 18
+"""Entries converted to float64 at a time, so that memory does not grow with the array."""
 
 _NARROW = {"float16", "float32", "bfloat16"}
+
+
+def stored(array: Any, *, name: str = "array") -> np.ndarray:
+    """The stored values of an array or tensor as a numpy array of the same type, without a copy where possible.
+
+    Args:
+        array: numpy array (float16, float32, float64, `ml_dtypes.bfloat16`) or torch tensor of those types.
+        name: what to call it in messages.
+
+    Raises:
+        InputError: other types (integers and complex numbers are not converted silently), masked or sparse arrays.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(array, torch.Tensor):
+        if array.layout is not torch.strided:
+            raise InputError(f"{name} needs a dense tensor, got layout {array.layout}; call .to_dense()")
+        array = array.detach().cpu().resolve_neg()
+        if array.dtype is torch.bfloat16:
+            return array.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+        if array.dtype not in (torch.float16, torch.float32, torch.float64):
+            raise InputError(
+                f"{name} needs a floating-point tensor (float16, bfloat16, float32 or float64), got {array.dtype}; "
+                "convert it yourself"
+            )
+        return array.numpy()
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError(f"{name} needs an array without a mask, got a masked array; fill or compress it yourself")
+    raw = np.asarray(array)
+    if raw.dtype.name not in _NARROW | {"float64"}:
+        raise InputError(f"{name} needs float16, bfloat16, float32 or float64, got {raw.dtype}; convert it yourself")
+    return raw
+
+
+def is_narrow(raw: np.ndarray) -> bool:
+    """Whether the type is narrower than float64, so that products are exact there and no square overflows."""
+    return raw.dtype.name in _NARROW
+
+
+def flat_chunks(*raws: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Matching pieces of arrays of one shape as flat float64 arrays of at most `CHUNK` entries.
+
+    The order is the same for all arrays; for one array alone it is the order in memory. A piece is valid until the
+    next one is asked for.
+    """
+    flats = [np.ravel(raws[0], order="K")] if len(raws) == 1 else [np.ravel(raw) for raw in raws]
+    buffers = [None if flat.dtype == np.float64 else np.empty(min(flat.size, CHUNK)) for flat in flats]
+    for start in range(0, flats[0].size, CHUNK):
+        pieces = []
+        for flat, buffer in zip(flats, buffers, strict=True):
+            piece = flat[start : start + CHUNK]
+            if buffer is not None:
+                np.copyto(buffer[: piece.size], piece)
+                piece = buffer[: piece.size]
+            pieces.append(piece)
+        yield tuple(pieces)
+
+
+def require_finite(raw: np.ndarray, *, name: str = "array") -> None:
+    """Refuse NaN and infinity, and say how many there are and where the first is.
+
+    Raises:
+        NonFiniteError: with attributes `count` and `first` (an index into the array).
+    """
+    bad = ~np.isfinite(raw)
+    count = int(bad.sum())
+    if count:
+        first = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), raw.shape))
+        where = str(first[0]) if len(first) == 1 else str(first)
+        raise NonFiniteError(
+            f"{name} needs finite entries, got {count} that {'is' if count == 1 else 'are'} NaN or infinite, "
+            f"the first at index {where}: {float(raw[first])}; check where it comes from",
+            count=count, first=first,
+        )
 
 
 def as_float64(array: Any, *, name: str = "array") -> tuple[np.ndarray, bool]:
@@ -29,26 +111,20 @@ def as_float64(array: Any, *, name: str = "array") -> tuple[np.ndarray, bool]:
         InputError: other types (integers and complex numbers are not converted silently).
         NonFiniteError: NaN or infinity.
     """
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(array, torch.Tensor):
-        array = array.detach()
-        if array.dtype is torch.bfloat16:
-            wide, narrow = array.to(device="cpu", dtype=torch.float64).numpy(), True
-        elif array.is_floating_point():
-            raw = array.cpu().numpy()
-            wide, narrow = raw.astype(np.float64, copy=False), raw.dtype.name in _NARROW
-        else:
-            raise InputError(f"{name} needs a floating-point tensor, got {array.dtype}; convert it yourself")
-    else:
-        raw = np.asarray(array)
-        if raw.dtype.name not in _NARROW and raw.dtype != np.float64:
-            raise InputError(
-                f"{name} needs float16, bfloat16, float32 or float64, got {raw.dtype}; convert it yourself"
-            )
-        wide, narrow = raw.astype(np.float64, copy=False), raw.dtype.name in _NARROW
-    if not np.isfinite(wide).all():
-        raise NonFiniteError(f"{name} needs finite entries, got NaN or infinity; check where it comes from")
-    return wide, narrow
+    raw = stored(array, name=name)
+    require_finite(raw, name=name)
+    return raw.astype(np.float64, copy=False), is_narrow(raw)
+
+
+def require_matrix(raw: np.ndarray, *, name: str = "matrix") -> None:
+    """Refuse what does not have two axes.
+
+    Raises:
+        ShapeError: not a matrix.
+    """
+    if raw.ndim != 2:
+        raise ShapeError(f"an operator norm or product needs a matrix, got {name} of shape {raw.shape}; "
+                         "reshape it yourself")
 
 
 def require_gradual_underflow() -> None:
@@ -64,4 +140,35 @@ def require_gradual_underflow() -> None:
         raise NumericalError(
             "enclosures need gradual underflow, got flush-to-zero arithmetic; "
             "call torch.set_flush_denormal(False) and do not load libraries built with -ffast-math"
+        )
+
+
+_PROBE = 128
+
+
+def _probe_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return left @ right
+
+
+def require_exact_products() -> None:
+    """Refuse matrix products that are less exact than float64 or flush subnormals, in any thread they use.
+
+    Every entry of the probe is an inner product whose answer needs the last bit: with s = 2^-26,
+    (1 + s)(1 - s) - 1 = -2^-52, and 2^-537 2^-537 = 2^-1074, the smallest positive number.
+
+    Raises:
+        NumericalError: if an entry of the probe is off.
+    """
+    require_gradual_underflow()
+    left, right = np.zeros((_PROBE, _PROBE)), np.zeros((_PROBE, _PROBE))
+    left[:, 0], left[:, _PROBE - 1] = 1 + 2.0**-26, 1.0
+    right[0], right[_PROBE - 1] = 1 - 2.0**-26, -1.0
+    full = _probe_product(left, right)
+    left[:, [0, _PROBE - 1]], right[[0, _PROBE - 1]] = 0.0, 0.0
+    left[:, 5], right[5] = 2.0**-537, 2.0**-537
+    small = _probe_product(left, right)
+    if (full != -(2.0**-52)).any() or (small.view(np.int64) != 1).any():
+        raise NumericalError(
+            "enclosures need matrix products in full float64 with gradual underflow, got less from this BLAS; "
+            "turn off reduced-precision and emulated modes and flush-to-zero"
         )

@@ -11,12 +11,15 @@ from math import isqrt
 import numpy as np
 
 from peelverify.errors import DomainError
+from peelverify.registry import measured
 
 __all__ = ["exact_sum", "round_down", "round_up", "sqrt_lower", "sqrt_upper"]
 
 BITS = 64
+_EXACT = "whole-number arithmetic without rounding error; the laws compare it with exact fractions"
 
 
+@measured(_EXACT)
 def exact_sum(values: np.ndarray) -> Fraction:
     """Sum float64 values without any rounding.
 
@@ -51,6 +54,7 @@ def _scaled(value: Fraction, bits: int) -> tuple[int, int, int]:
     return top << -e, bottom, e
 
 
+@measured(_EXACT)
 def round_down(value: Fraction, bits: int = BITS) -> Fraction:
     """Largest dyadic with at most ``bits`` significant bits (within one bit) that is not above ``value`` >= 0."""
     if value < 0:
@@ -64,6 +68,7 @@ def round_down(value: Fraction, bits: int = BITS) -> Fraction:
     return Fraction(q) * Fraction(2) ** e
 
 
+@measured(_EXACT)
 def round_up(value: Fraction, bits: int = BITS) -> Fraction:
     """Smallest dyadic with at most ``bits`` significant bits (within one bit) that is not below ``value`` >= 0."""
     if value < 0:
@@ -96,11 +101,13 @@ def _root(value: Fraction, bits: int, up: bool) -> Fraction:
     return Fraction(root) * Fraction(2) ** (-shift // 2)
 
 
+@measured(_EXACT)
 def sqrt_lower(value: Fraction, bits: int = BITS) -> Fraction:
     """A dyadic not above the square root of ``value`` >= 0, within ``2**(1-bits)`` relative."""
     return round_down(_root(value, bits, up=False), bits)
 
 
+@measured(_EXACT)
 def sqrt_upper(value: Fraction, bits: int = BITS) -> Fraction:
     """A dyadic not below the square root of ``value`` >= 0, within ``2**(2-bits)`` relative."""
     return round_up(_root(value, bits, up=True), bits)

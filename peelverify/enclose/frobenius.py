@@ -3,6 +3,9 @@
 Partial sums of at most `BLOCK` products are formed in float64 in whatever order the library likes; each
 obeys the a-priori bound for any summation order, and the partial sums are added without rounding. The
 result is sharp to about ``BLOCK * 2**-53`` relative, whatever the size of the array.
+
+Where squares would overflow or underflow, entries are sorted into classes by magnitude. Each class is scaled
+by its own power of two, which is exact, and the classes are added without rounding.
 """
 
 from __future__ import annotations
@@ -12,17 +15,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from peelverify.enclose.arrays import as_float64, require_gradual_underflow
+from peelverify.bounds.rounding import gamma, nonneg_sum_lower, nonneg_sum_upper
+from peelverify.enclose.arrays import flat_chunks, require_finite, require_gradual_underflow, stored
 from peelverify.enclose.dyadic import exact_sum, round_down, round_up, sqrt_lower, sqrt_upper
 from peelverify.errors import ShapeError
+from peelverify.registry import mirrors
 
 __all__ = [
-    "BLOCK", "Interval", "error_sq", "inner_of_differences", "norm_fro_lower", "norm_fro_upper", "root", "sum_sq",
+    "BLOCK", "Interval", "error_sq", "inner_lower", "inner_of_differences", "inner_upper", "norm_fro_lower",
+    "norm_fro_upper", "product_slack", "root", "sum_sq",
 ]
 
 BLOCK = 2048
-_U = Fraction(1, 2**53)
-_ETA = Fraction(1, 2**1074)
+UNIT = Fraction(1, 2**53)
+ETA = Fraction(1, 2**1074)
+_SAFE = 2.0**-300
+"""A sum of squares above this has lost nothing that matters to underflow."""
+_CLASSES = ((-1074, -700, 900), (-700, -250, 450), (-250, 250, 0), (250, 700, -450), (700, 1025, -850))
+"""Exponents from, to, and the power of two that brings the class near 1, so that no square overflows."""
 
 
 class Interval(NamedTuple):
@@ -35,51 +45,161 @@ class Interval(NamedTuple):
         return Interval(self.lo + other.lo, self.hi + other.hi)
 
 
-def _blocks(flat: np.ndarray) -> np.ndarray:
-    pad = -flat.size % BLOCK
-    return (np.pad(flat, (0, pad)) if pad else flat).reshape(-1, BLOCK)
+_ZERO = Interval(Fraction(0), Fraction(0))
 
 
-def _enclose_products(total: Fraction, magnitude: Fraction, count: int, roundings: int) -> Interval:
-    """Enclose a sum of products from its computed value and the computed sum of magnitudes.
+@mirrors("PeelVerify.signed_enclosure")
+def product_slack(magnitude: Fraction, roundings: int, underflow: Fraction) -> Fraction:
+    """Bound how far a computed sum of products is from the exact one.
 
-    ``|computed - true| <= gamma (true sum of magnitudes) + count * eta`` with
-    ``gamma = n u / (1 - n u)`` for n roundings on the longest path, in any order.
+    Args:
+        magnitude: computed sum of the magnitudes of the products, >= 0.
+        roundings: roundings on the longest way from a stored number to the sum: one a term, and one for each
+            factor that is itself rounded, such as a difference.
+        underflow: bound on all underflow errors together, >= 0.
+
+    Returns:
+        gamma(roundings) (magnitude + underflow) / (1 - gamma(roundings)) + underflow.
+
+    Raises:
+        DomainError: if an argument is negative, or so many roundings bound nothing.
+
+    Guarantee:
+        At least |computed - exact|. `PeelVerify.signed_enclosure`.
+
+    Not for:
+        Arithmetic other than float64 to nearest.
+
+    Example:
+        >>> product_slack(Fraction(0), 3, Fraction(1, 8)) > Fraction(1, 8)
+        True
     """
-    n = Fraction(roundings)
-    gamma = n * _U / (1 - n * _U)
-    floor = count * _ETA
-    slack = gamma / (1 - gamma) * (magnitude + floor) + floor
-    return Interval(total - slack, total + slack)
+    relative = gamma(UNIT, roundings)
+    return relative * nonneg_sum_upper(magnitude, relative, underflow) + underflow
 
 
-def _sum_of_products(x: np.ndarray, y: np.ndarray | None, carried: int) -> Interval:
-    """Enclose sum x*y (y = x if None), each factor carrying ``carried`` relative roundings."""
-    if x.size == 0:
-        return Interval(Fraction(0), Fraction(0))
-    xs = _blocks(x.ravel())
+def _block_sums(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Float64 sums of x*y over blocks of `BLOCK` entries, the last one shorter."""
+    whole = x.size - x.size % BLOCK
+    sums = np.vecdot(x[:whole].reshape(-1, BLOCK), y[:whole].reshape(-1, BLOCK))
+    return sums if whole == x.size else np.append(sums, np.vecdot(x[whole:], y[whole:]))
+
+
+class _Sums:
+    """Sums of products over chunks of arrays: block sums as computed, and how many terms a block has."""
+
+    def __init__(self) -> None:
+        self.totals: list[np.ndarray] = []
+        self.magnitudes: list[np.ndarray] = []
+        self.count = 0
+        self.longest = 0
+
+    def add(self, x: np.ndarray, y: np.ndarray | None) -> None:
+        """Add the products of two flat float64 arrays (squares if y is None)."""
+        self.totals.append(_block_sums(x, x if y is None else y))
+        if y is not None:
+            self.magnitudes.append(_block_sums(np.abs(x), np.abs(y)))
+        self.count += x.size
+        self.longest = max(self.longest, min(x.size, BLOCK))
+
+    def safe(self) -> bool:
+        """Whether nothing overflowed, and what underflowed is far below the sum."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = float(sum(float(np.abs(part).sum()) for part in (self.magnitudes or self.totals)))
+        return _SAFE < size < np.inf
+
+    def enclose(self, carried: int) -> Interval:
+        """The exact sum, when each factor carries so many roundings."""
+        if not self.totals:
+            return _ZERO
+        total = exact_sum(np.concatenate(self.totals))
+        roundings, floor = self.longest + 2 * carried, self.count * ETA
+        if not self.magnitudes:
+            relative = gamma(UNIT, roundings)
+            lower = max(nonneg_sum_lower(total, relative, floor), Fraction(0))
+            return Interval(lower, nonneg_sum_upper(total, relative, floor))
+        slack = product_slack(exact_sum(np.concatenate(self.magnitudes)), roundings, floor)
+        return Interval(total - slack, total + slack)
+
+
+def _classes(x: np.ndarray, halved: np.ndarray | None) -> list[tuple[int, np.ndarray]]:
+    """Split a flat array into pieces of like magnitude: (s, piece) with x = sum of piece / 2^s, exactly.
+
+    Args:
+        x: finite entries, or infinite where the difference overflowed.
+        halved: half of the difference, used where x is infinite.
+    """
+    pieces = []
+    if halved is not None:
+        over = np.isinf(x)
+        if over.any():
+            pieces.append((_CLASSES[-1][2] - 1, np.ldexp(np.where(over, halved, 0.0), _CLASSES[-1][2])))
+        x = np.where(over, 0.0, x)
+    exponent = np.frexp(x)[1]
+    for low, high, shift in _CLASSES:
+        mine = (x != 0) & (exponent > low) & (exponent <= high)
+        if low == _CLASSES[0][0]:
+            mine |= (x != 0) & (exponent <= low)
+        if mine.any():
+            pieces.append((shift, np.ldexp(np.where(mine, x, 0.0), shift)))
+    return pieces
+
+
+def _difference(x: np.ndarray, y: np.ndarray | None, *, split: bool) -> list[tuple[int, np.ndarray]]:
+    """The chunk x - y (x itself if y is None), whole or split into classes."""
     if y is None:
-        total = exact_sum(np.einsum("ij,ij->i", xs, xs))
-        magnitude = total
-    else:
-        ys = _blocks(y.ravel())
-        total = exact_sum(np.einsum("ij,ij->i", xs, ys))
-        magnitude = exact_sum(np.einsum("ij,ij->i", np.abs(xs), np.abs(ys)))
-    return _enclose_products(total, magnitude, x.size, min(x.size, BLOCK) + 2 * carried)
+        return _classes(x, None) if split else [(0, x)]
+    with np.errstate(over="ignore"):
+        d = x - y
+        return _classes(d, x * 0.5 - y * 0.5) if split else [(0, d)]
 
 
-def _scale_of(*arrays: np.ndarray) -> int:
-    """Exponent s such that dividing by 2**s brings the largest entry near 1; 0 where that is not needed."""
-    top = max((float(np.max(np.abs(a))) for a in arrays if a.size), default=0.0)
-    if top == 0.0 or 2.0**-200 < top < 2.0**200:
-        return 0
-    return int(np.frexp(top)[1])
+def _enclose(left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...] | None, carried: int) -> Interval:
+    """Enclose sum l*r with l = left[0] - left[1], r likewise (or r = l if `right` is None)."""
+    arrays = left + (right or ())
+    if arrays[0].size == 0:
+        return _ZERO
+    plain = _Sums()
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        for chunk in flat_chunks(*arrays):
+            x = _difference(chunk[0], chunk[1] if len(left) > 1 else None, split=False)[0][1]
+            y = None
+            if right is not None:
+                y = _difference(chunk[len(left)], chunk[-1] if len(right) > 1 else None, split=False)[0][1]
+            plain.add(x, y)
+    if plain.safe():
+        return plain.enclose(carried)
+    for raw in arrays:
+        require_finite(raw)
+    sums: dict[int, _Sums] = {}
+    for chunk in flat_chunks(*arrays):
+        ls = _difference(chunk[0], chunk[1] if len(left) > 1 else None, split=True)
+        if right is None:
+            for shift, piece in ls:
+                sums.setdefault(2 * shift, _Sums()).add(piece, None)
+            continue
+        rs = _difference(chunk[len(left)], chunk[-1] if len(right) > 1 else None, split=True)
+        for shift, piece in ls:
+            for other, factor in rs:
+                both = (piece != 0) & (factor != 0)
+                if both.any():
+                    sums.setdefault(shift + other, _Sums()).add(piece[both], factor[both])
+    total = _ZERO
+    for shift, part in sums.items():
+        found, factor = part.enclose(carried), Fraction(2) ** -shift
+        total += Interval(found.lo * factor, found.hi * factor)
+    return total
 
 
-def _nonnegative(interval: Interval) -> Interval:
-    return Interval(max(interval.lo, Fraction(0)), max(interval.hi, Fraction(0)))
+def _same_shape(what: str, *arrays: Any) -> tuple[np.ndarray, ...]:
+    raws = tuple(stored(array, name=what) for array in arrays)
+    shapes = [raw.shape for raw in raws]
+    if len(set(shapes)) > 1:
+        raise ShapeError(f"{what} needs arrays of one shape, got {', '.join(map(str, shapes))}; align them first")
+    return raws
 
 
+@mirrors("PeelVerify.partial_sums_enclosure")
 def sum_sq(array: Any) -> Interval:
     """Enclose the sum of squares of all entries.
 
@@ -88,32 +208,31 @@ def sum_sq(array: Any) -> Interval:
 
     Returns:
         Exact bounds ``lo <= sum <= hi``; equal to zero only for an all-zero array.
+
+    Raises:
+        InputError: integer, complex or masked entries.
+        NonFiniteError: NaN or infinite entries; says how many and where the first is.
+        NumericalError: if the processor flushes subnormal numbers to zero.
+
+    Guarantee:
+        Sums over blocks in any order, added exactly. `PeelVerify.partial_sums_enclosure`.
+
+    Example:
+        >>> import numpy as np
+        >>> found = sum_sq(np.array([3.0, 4.0]))
+        >>> found.lo <= 25 <= found.hi
+        True
     """
     require_gradual_underflow()
-    wide, narrow = as_float64(array)
-    shift = 0 if narrow else _scale_of(wide)
-    found = _sum_of_products(np.ldexp(wide, -shift) if shift else wide, None, 0)
-    if shift:  # entries that underflowed in the scaling moved by at most one subnormal step each
-        found = Interval(found.lo - 4 * wide.size * _ETA, found.hi + 4 * wide.size * _ETA)
-    if not wide.any():
-        return Interval(Fraction(0), Fraction(0))
-    factor = Fraction(4) ** shift
-    return _nonnegative(Interval(found.lo * factor, found.hi * factor))
+    return _enclose((stored(array),), None, 0)
 
 
-def _difference(x: Any, y: Any, what: str) -> np.ndarray:
-    a, _ = as_float64(x, name=what)
-    b, _ = as_float64(y, name=what)
-    if a.shape != b.shape:
-        raise ShapeError(f"{what} needs arrays of one shape, got {a.shape} and {b.shape}; align them first")
-    return a - b
-
-
+@mirrors("PeelVerify.rounded_product_error")
 def error_sq(x: Any, y: Any) -> Interval:
     """Enclose the sum of squares of ``x - y``, the difference of the stored values taken exactly.
 
     Args:
-        x: array or tensor, float16 to float32 (or float64 of moderate size).
+        x: array or tensor, float16 to float64.
         y: array or tensor of the same shape.
 
     Returns:
@@ -121,19 +240,17 @@ def error_sq(x: Any, y: Any) -> Interval:
 
     Raises:
         ShapeError: for different shapes.
+        InputError: integer, complex or masked entries.
+        NonFiniteError: NaN or infinite entries.
+
+    Guarantee:
+        Each computed difference carries one rounding, its square two. `PeelVerify.rounded_product_error`.
     """
     require_gradual_underflow()
-    d = _difference(x, y, "error_sq")
-    shift = _scale_of(d)
-    found = _sum_of_products(np.ldexp(d, -shift) if shift else d, None, 1)
-    if not d.any():
-        return Interval(Fraction(0), Fraction(0))
-    if shift:
-        found = Interval(found.lo - 4 * d.size * _ETA, found.hi + 4 * d.size * _ETA)
-    factor = Fraction(4) ** shift
-    return _nonnegative(Interval(found.lo * factor, found.hi * factor))
+    return _enclose(_same_shape("error_sq", x, y), None, 1)
 
 
+@mirrors("PeelVerify.dot_error_of_rounded_factors")
 def inner_of_differences(x: Any, y: Any, z: Any, w: Any) -> Interval:
     """Enclose the inner product of ``x - y`` with ``z - w``, differences of stored values taken exactly.
 
@@ -142,22 +259,68 @@ def inner_of_differences(x: Any, y: Any, z: Any, w: Any) -> Interval:
         y: as ``x``.
         z: as ``x``.
         w: as ``x``.
+
+    Raises:
+        ShapeError: for different shapes.
+        InputError: integer, complex or masked entries.
+        NonFiniteError: NaN or infinite entries.
+
+    Guarantee:
+        The roundings of the differences add to those of the sum. `PeelVerify.dot_error_of_rounded_factors`.
     """
     require_gradual_underflow()
-    p = _difference(x, y, "inner_of_differences")
-    q = _difference(z, w, "inner_of_differences")
-    if p.shape != q.shape:
-        raise ShapeError(f"inner_of_differences needs one shape, got {p.shape} and {q.shape}; align them first")
-    if not p.any() or not q.any():
-        return Interval(Fraction(0), Fraction(0))
-    return _sum_of_products(p, q, 1)
+    raws = _same_shape("inner_of_differences", x, y, z, w)
+    return _enclose(raws[:2], raws[2:], 1)
 
 
+def _inner(x: Any, y: Any) -> Interval:
+    require_gradual_underflow()
+    left, right = _same_shape("an inner product", x, y)
+    return _enclose((left,), (right,), 0)
+
+
+@mirrors("PeelVerify.dot_le_of_computed")
+def inner_upper(x: Any, y: Any) -> Fraction:
+    """Exact dyadic not below the sum of x*y over all entries.
+
+    Args:
+        x: numpy array or torch tensor, float16, bfloat16, float32 or float64; any shape, also empty.
+        y: as ``x``, of the same shape; its type may differ.
+
+    Raises:
+        ShapeError: for different shapes.
+        InputError: integer, complex or masked entries.
+        NonFiniteError: NaN or infinite entries.
+
+    Guarantee:
+        Upper bound on the exact inner product. `PeelVerify.dot_le_of_computed`.
+    """
+    high = _inner(x, y).hi
+    return round_up(high) if high >= 0 else -round_down(-high)
+
+
+@mirrors("PeelVerify.le_dot_of_computed")
+def inner_lower(x: Any, y: Any) -> Fraction:
+    """Exact dyadic not above the sum of x*y over all entries; arguments and errors as for `inner_upper`.
+
+    Guarantee:
+        Lower bound on the exact inner product. `PeelVerify.le_dot_of_computed`.
+    """
+    low = _inner(x, y).lo
+    return round_down(low) if low >= 0 else -round_up(-low)
+
+
+@mirrors("PeelVerify.root_between")
 def root(interval: Interval) -> Interval:
-    """Enclose the square root of a non-negative interval by 64-bit dyadics."""
+    """Enclose the square root of a non-negative interval by 64-bit dyadics.
+
+    Guarantee:
+        A number whose square is inside the interval lies between the ends. `PeelVerify.root_between`.
+    """
     return Interval(sqrt_lower(interval.lo), sqrt_upper(interval.hi))
 
 
+@mirrors("PeelVerify.frobLe_of_computed")
 def norm_fro_upper(array: Any) -> Fraction:
     """Exact dyadic not below the Frobenius norm of the stored values, within 1e-12 relative.
 
@@ -165,12 +328,22 @@ def norm_fro_upper(array: Any) -> Fraction:
         array: numpy array or torch tensor, float16, bfloat16, float32 or float64; any shape, also empty.
 
     Raises:
-        NonFiniteError: NaN or infinite entries.
-        InputError: integer or complex entries.
+        NonFiniteError: NaN or infinite entries; says how many and where the first is.
+        InputError: integer, complex or masked entries.
+        NumericalError: if the processor flushes subnormal numbers to zero.
+
+    Guarantee:
+        Upper bound on the root of the sum of squares. `PeelVerify.frobLe_of_computed`.
+
+    Example:
+        >>> import numpy as np
+        >>> 5 <= norm_fro_upper(np.array([3.0, 4.0])) < 5.000000000001
+        True
     """
-    return round_up(sqrt_upper(sum_sq(array).hi))
+    return sqrt_upper(sum_sq(array).hi)
 
 
+@mirrors("PeelVerify.le_frobSq_of_computed")
 def norm_fro_lower(array: Any) -> Fraction:
     """Exact dyadic not above the Frobenius norm of the stored values, within 1e-12 relative.
 
@@ -178,7 +351,11 @@ def norm_fro_lower(array: Any) -> Fraction:
         array: numpy array or torch tensor, float16, bfloat16, float32 or float64; any shape, also empty.
 
     Raises:
-        NonFiniteError: NaN or infinite entries.
-        InputError: integer or complex entries.
+        NonFiniteError: NaN or infinite entries; says how many and where the first is.
+        InputError: integer, complex or masked entries.
+        NumericalError: if the processor flushes subnormal numbers to zero.
+
+    Guarantee:
+        Lower bound on the root of the sum of squares. `PeelVerify.le_frobSq_of_computed`.
     """
-    return round_down(sqrt_lower(sum_sq(array).lo))
+    return sqrt_lower(sum_sq(array).lo)

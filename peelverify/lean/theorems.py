@@ -18,7 +18,7 @@ from peelverify.lean.commands import Command, depth_change, split_commands
 from peelverify.lean.source import Source, Token
 from peelverify.lean.tree import Tree, load_tree, proofs_root
 
-__all__ = ["Theorem", "find_theorem", "index", "index_tree"]
+__all__ = ["Theorem", "find_in", "find_theorem", "index", "index_tree"]
 
 _KINDS = {"theorem": "theorem", "def": "def", "abbrev": "def", "structure": "structure", "inductive": "structure"}
 _DEFINES = frozenset({"def", "abbrev", "structure", "inductive", "instance"})
@@ -42,6 +42,7 @@ class Theorem:
         file: path relative to the root.
         line: 1-based line of the keyword.
         statement_hash: SHA-256, hexadecimal.
+        definition: the whole source of a definition or structure without its doc comment; None for a theorem.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Theorem:
     file: str
     line: int
     statement_hash: str
+    definition: str | None = None
 
 
 @dataclass
@@ -106,13 +108,18 @@ def find_theorem(name: str, root: Path | str | None = None) -> Theorem:
     Raises:
         InputError: if there is none; the message names the nearest ones.
     """
+    return find_in(index(root), name)
+
+
+def find_in(entries: Iterable[Theorem], name: str) -> Theorem:
+    """As `find_theorem`, in an index that was read before."""
     import difflib
 
-    entries = {entry.name: entry for entry in index(root)}
+    known = {entry.name: entry for entry in entries}
     for candidate in (name, f"PeelVerify.{name}"):
-        if candidate in entries:
-            return entries[candidate]
-    short = {entry.removeprefix("PeelVerify."): entry for entry in entries}
+        if candidate in known:
+            return known[candidate]
+    short = {entry.removeprefix("PeelVerify."): entry for entry in known}
     near = difflib.get_close_matches(name.removeprefix("PeelVerify."), short, n=3, cutoff=0.4)
     raise InputError(
         f"find_theorem needs a name from `peelverify theorems`, got {name!r}; "
@@ -145,9 +152,16 @@ def index_tree(tree: Tree) -> tuple[Theorem, ...]:
                 file=entry.source.file,
                 line=entry.source.place(entry.command.keyword.start)[0],
                 statement_hash=hashlib.sha256(text.encode()).hexdigest(),
+                definition=_whole(entry) if entry.command.keyword.text in _DEFINES else None,
             )
         )
     return tuple(found)
+
+
+def _whole(entry: _Entry) -> str:
+    """A declaration from its keyword to its end."""
+    last = entry.command.rest[-1] if entry.command.rest else entry.command.keyword
+    return entry.source.text[entry.command.keyword.start : last.end]
 
 
 def _entries(source: Source) -> Iterable[_Entry]:

@@ -8,6 +8,7 @@ no Lean and runs before every build. With a native Lean, `#print axioms` and `le
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections import Counter
@@ -281,7 +282,16 @@ def _instance(source: Source, command: Command) -> Iterator[Message]:
 
 
 def _build_files(root: Path) -> Iterator[Message]:
-    """``lakefile.lean`` and ``lean-toolchain``: they decide what a native build runs."""
+    """``lakefile.lean``, ``lean-toolchain``, ``lake-manifest.json``: they decide what a native build runs."""
+    manifest = root / "lake-manifest.json"
+    if manifest.exists():
+        try:
+            packages = json.loads(manifest.read_text(encoding="utf-8"))["packages"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            yield Message(manifest.name, 0, 0, "error", f"cannot be read: {error}")
+        else:
+            if packages != []:
+                yield Message(manifest.name, 1, 1, "error", "it names other packages; the proofs rest on Lean alone")
     for name in ("lakefile.lean", "lean-toolchain"):
         path = root / name
         if not path.exists():

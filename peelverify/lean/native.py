@@ -1,4 +1,4 @@
-"""Build with an official Lean: `lake build`, then the axioms of every public theorem, then `leanchecker`.
+"""Build with an official Lean: `lake build --wfail`, then the axioms of every public theorem, then `leanchecker`.
 
 The sources are copied to the user's cache folder first, so that the checkout stays as it is and compiled
 files that someone left in it are not believed.
@@ -7,6 +7,7 @@ files that someone left in it are not believed.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -23,12 +24,18 @@ from peelverify.lean.tree import ROOT_MODULE, Tree
 __all__ = ["ALLOWED_AXIOMS", "build_native", "parse_axioms", "parse_lake"]
 
 ALLOWED_AXIOMS = frozenset({"propext", "Classical.choice", "Quot.sound"})
-_MESSAGE = re.compile(r"(error|warning|info): (?:\./)*([^:\n]+\.lean):(\d+):(\d+):\s?(.*)")
+_MESSAGE = re.compile(r"(error|warning|info)(?:\([\w.]+\))?: (?:\./)*([^:\n]+\.lean):(\d+):(\d+):\s?(.*)")
 _STEP = re.compile(r"[^\w\s]?\s*\[(\d+)/(\d+)\] (?:Built|Building|Replayed|Ran) (\S+)")
 _OTHER = re.compile(
     r"(error|warning|info|trace|note): ?(.*)|[✔✖⚠ℹ].*|Some required (?:builds|targets).*|Build completed.*|- Proofs.*"
 )
-_AXIOMS = re.compile(r"'([^']+)' (?:depends on axioms: \[([^\]]*)\]|does not depend on any axioms)")
+# a name may end in primes; the list may be wrapped; some versions print the place first
+_AXIOMS = re.compile(
+    r"^(?:\S+:\d+:\d+: (?:info(?:rmation)?: )?)?'(\S+)' "
+    r"(?:depends\s+on\s+axioms:\s+\[([^\]]*)\]|does not depend on any axioms)",
+    re.MULTILINE,
+)
+_BUILD_FILES = ("lakefile.lean", "lean-toolchain", "lake-manifest.json")
 
 
 def build_native(
@@ -57,11 +64,13 @@ def build_native(
         target = folder / source.file
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(source.text, encoding="utf-8")
-    for name in ("lakefile.lean", "lean-toolchain"):
+    for name in _BUILD_FILES:
         if (tree.root / name).exists():
             shutil.copy2(tree.root / name, folder / name)
     begin = time.perf_counter()
-    status, output = _lake(toolchain, ["build"], folder, timeout_seconds, on_progress=on_progress, total=len(keys))
+    status, output = _lake(
+        toolchain, ["build", "--wfail", "--no-ansi"], folder, timeout_seconds, on_progress=on_progress, total=len(keys)
+    )
     messages = list(parse_lake(output))
     if status and not any(message.severity == "error" for message in messages):
         tail = " ".join(output.split())[-600:]
@@ -110,17 +119,28 @@ def parse_lake(output: str) -> tuple[Message, ...]:
 
 
 def parse_axioms(output: str) -> dict[str, frozenset[str]]:
-    """Axioms by theorem, from the output of ``#print axioms``."""
-    return {
-        match[1]: frozenset(name.strip() for name in (match[2] or "").split(",") if name.strip())
-        for match in _AXIOMS.finditer(output)
+    """Axioms by theorem, from the output of ``#print axioms``; what is said twice of a name is joined."""
+    found: dict[str, frozenset[str]] = {}
+    for match in _AXIOMS.finditer(output):
+        axioms = frozenset(name.strip() for name in (match[2] or "").split(",") if name.strip())
+        found[match[1]] = found.get(match[1], frozenset()) | axioms
+    return found
+
+
+def _environment() -> dict[str, str]:
+    """The environment without what would point lake or Lean at other files, and without lake's shared artifacts."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("LEAN_", "LAKE")) or name == "LEAN_NUM_THREADS"
     }
+    return kept | {"LAKE_ARTIFACT_CACHE": "false"}
 
 
 def _lake_files(root: Path) -> str:
     return "\n".join(
         hashlib.sha256((root / name).read_bytes()).hexdigest()
-        for name in ("lakefile.lean", "lean-toolchain")
+        for name in _BUILD_FILES
         if (root / name).exists()
     )
 
@@ -141,6 +161,7 @@ def _lake(
         with subprocess.Popen(
             [str(toolchain.runner), *arguments],
             cwd=folder,
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -174,23 +195,35 @@ def _audit(tree: Tree, toolchain: Toolchain, folder: Path, timeout_seconds: floa
     names = [theorem.name for theorem in index_tree(tree) if theorem.kind == "theorem"]
     audit = folder / "Audit.lean"
     audit.write_text("import Proofs\n" + "".join(f"#print axioms {name}\n" for name in names), encoding="utf-8")
+    # no `module` line: Lean prints axioms only outside of modules, where an import brings in every proof
     status, output = _lake(toolchain, ["env", str(toolchain.program), "Audit.lean"], folder, timeout_seconds)
     found: list[Message] = []
     axioms = parse_axioms(output)
+    tail = " ".join(output.split())[-300:]
+    if not names:
+        found.append(Message("Audit.lean", 0, 0, "error", "there is no public theorem whose axioms could be printed"))
+    if status:
+        found.append(Message("Audit.lean", 0, 0, "error", f"printing axioms ended with status {status}: {tail}"))
+    missing = [name for name in names if name not in axioms]
+    if missing:
+        text = f"no axiom report for {', '.join(missing[:5])} ({len(missing)} missing, status {status}): {tail}"
+        found.append(Message("Audit.lean", 0, 0, "error", text))
     for name in names:
-        if name not in axioms:
-            tail = " ".join(output.split())[-300:]
-            found.append(Message("Audit.lean", 0, 0, "error", f"no axiom report for {name} (status {status}): {tail}"))
-            break
-        foreign = sorted(axioms[name] - ALLOWED_AXIOMS)
+        foreign = sorted(axioms.get(name, frozenset()) - ALLOWED_AXIOMS)
         if foreign:
             found.append(Message("Audit.lean", 0, 0, "error", f"{name} depends on {', '.join(foreign)}"))
     checker = toolchain.program.parent / "leanchecker"
     if not checker.exists():
-        found.append(Message("Proofs.lean", 0, 0, "information", "this Lean has no leanchecker; replay left out"))
+        text = f"there is no leanchecker beside {toolchain.program}; use the official release, which brings it"
+        found.append(Message("Proofs.lean", 0, 0, "error", text))
         return found, 1
+    # a module name stands for itself and for every module below it
     status, output = _lake(toolchain, ["env", str(checker), ROOT_MODULE], folder, timeout_seconds)
     if status:
         tail = " ".join(output.split())[-400:]
         found.append(Message("Proofs.lean", 0, 0, "error", f"leanchecker ended with status {status}: {tail}"))
+    if not found:
+        used = ", ".join(sorted(frozenset().union(*axioms.values()))) or "no axiom"
+        text = f"{len(names)} theorems rest on {used}; leanchecker replayed every file"
+        found.append(Message("Audit.lean", 0, 0, "information", text))
     return found, 2

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from peelverify.bounds.counting import kth_largest
 from peelverify.certify import checker
-from peelverify.certify.checker import spell
+from peelverify.certify.checker import parse, spell
+from peelverify.certify.everyinput import every_input
 from peelverify.certify.file import Certificate
 from peelverify.certify.identity import (
     Subject,
@@ -21,12 +24,21 @@ from peelverify.certify.identity import (
     open_model,
     recorded_kept,
 )
-from peelverify.certify.measure import PairEnergy, logit_error_sq, measure_pair, same_shape
+from peelverify.certify.measure import (
+    PairEnergy,
+    Plan,
+    WindowUnits,
+    head_tokens_for,
+    measure_pair,
+    same_shape,
+    state_text,
+)
+from peelverify.certify.pool import Pool, draw_windows, levels_for
 from peelverify.enclose import Interval, round_up
 from peelverify.enclose.frobenius import root
-from peelverify.errors import InvariantError, ShapeError
+from peelverify.errors import InputError, InvariantError, ShapeError
 
-__all__ = ["THEOREMS", "certify", "derive_numbers", "kept_blocks", "measure_numbers"]
+__all__ = ["THEOREMS", "Parts", "certify", "compute_parts", "derive_numbers", "kept_blocks", "measure_numbers"]
 
 THEOREMS = (
     "PeelVerify.Norm2Le.add",
@@ -34,8 +46,11 @@ THEOREMS = (
     "PeelVerify.chainBound_eq_sum_shares",
     "PeelVerify.sq_error_decomposition",
     "PeelVerify.abs_loss_change_le_osc",
+    "PeelVerify.logPartition_sub_mem",
+    "PeelVerify.kl_le_osc",
     "PeelVerify.check_sound",
 )
+RADIUS_THEOREMS = ("PeelVerify.rmsNorm_radius", "PeelVerify.layerNorm_radius")
 Progress = Callable[[int, int, str], None]
 
 
@@ -59,56 +74,44 @@ def kept_blocks(original: Subject, compressed: Subject, kept: Sequence[int] | No
     return list(kept)
 
 
-@contextmanager
-def _settings(views: Sequence[Any], attention: str, threads: int) -> Iterator[None]:
-    before = [(v, v.config._attn_implementation) for v in views]
-    count = torch.get_num_threads()
-    try:
-        for v in views:
-            v.model.set_attn_implementation(attention)
-        torch.set_num_threads(threads)
-        yield
-    finally:
-        torch.set_num_threads(count)
-        for v, name in before:
-            v.model.set_attn_implementation(name)
-
-
 def _pair(interval: Interval) -> list[str]:
     return [spell(interval.lo), spell(interval.hi)]
 
 
 def _signed(interval: Interval) -> list[str]:
     """Outward 64-bit rounding of an interval of any sign."""
-
-    def down(x: Fraction) -> Fraction:
-        from peelverify.enclose import round_down
-
-        return round_down(x) if x >= 0 else -round_up(-x)
-
-    return [spell(down(interval.lo)), spell(-down(-interval.hi))]
+    return [spell(x) for x in checker.round_out(interval.lo, interval.hi)]
 
 
-def derive_numbers(found: PairEnergy, reruns: list[dict[str, Any]], rerun_errors: list[Interval]) -> dict[str, Any]:
+def _portable(last: Interval, reruns: Sequence[Interval]) -> tuple[str, str]:
+    """Margin and portable bound from a number of the certified execution and the same number in each re-run."""
+    spread = max(max(abs(e.hi - last.lo), abs(last.hi - e.lo)) for e in reruns)
+    if last.hi > 0:
+        margin = round_up(max(checker.MIN_MARGIN, round_up(2 * spread / last.lo)))
+        return spell(margin), spell(round_up(last.hi * (1 + margin)))
+    return spell(round_up(checker.MIN_MARGIN)), spell(round_up(2 * spread))
+
+
+def derive_numbers(found: PairEnergy, reruns: list[dict[str, Any]]) -> dict[str, Any]:
     """Turn enclosed sums into the numbers of a certificate, each rounded outwards.
 
     Args:
         found: result of `measure_pair`.
         reruns: settings of each re-run.
-        rerun_errors: enclosed squared error of the logits in each re-run.
     """
-    before = root(found.initial_sq)
-    numbers: dict[str, Any] = {"initial_error": _pair(before), "blocks": []}
+    before, largest = root(found.initial.total), root(found.initial.largest)
+    numbers: dict[str, Any] = {"initial_error": _pair(before), "initial_token_max": _pair(largest), "blocks": []}
     chain = before.hi
     for t, block in enumerate(found.blocks):
-        error, propagated, introduced = (
-            root(x) for x in (block.error_sq, block.propagated_sq, block.introduced_sq)
+        error, propagated, introduced, largest = (
+            root(x) for x in (block.error.total, block.propagated_sq, block.introduced_sq, block.error.largest)
         )
         gain = round_up(propagated.hi / before.lo) if before.hi > 0 else Fraction(0)
         chain = round_up(gain * chain + introduced.hi)
         numbers["blocks"].append({
             "name": "head" if t == len(found.blocks) - 1 else f"block {t}",
             "error": _pair(error),
+            "token_max": _pair(largest),
             "propagated": _pair(propagated),
             "introduced": _pair(introduced),
             "inner": _signed(block.inner),
@@ -116,30 +119,76 @@ def derive_numbers(found: PairEnergy, reruns: list[dict[str, Any]], rerun_errors
             "chain": spell(chain),
         })
         before = error
-    roots = [root(e) for e in rerun_errors]
-    spread = max(max(abs(e.hi - before.lo), abs(before.hi - e.lo)) for e in roots)
-    if before.hi > 0:
-        margin = round_up(max(checker.MIN_MARGIN, round_up(2 * spread / before.lo)))
-        portable = round_up(before.hi * (1 + margin))
-    else:
-        margin = round_up(checker.MIN_MARGIN)
-        portable = round_up(2 * spread)
-    numbers["reruns"] = [s | {"error": _pair(e)} for s, e in zip(reruns, roots, strict=True)]
-    numbers["margin"], numbers["portable"] = spell(margin), spell(portable)
-    numbers["units"] = _derive_units(found)
+    errors, tokens = [root(e.total) for e in found.reruns], [root(e.largest) for e in found.reruns]
+    numbers["reruns"] = [
+        s | {"error": _pair(e), "token_max": _pair(t)} for s, e, t in zip(reruns, errors, tokens, strict=True)
+    ]
+    numbers["margin"], numbers["portable"] = _portable(before, errors)
+    numbers["token_margin"], numbers["token_portable"] = _portable(largest, tokens)
+    numbers["units"] = _derive_units(found.windows)
     return numbers
 
 
-def _derive_units(found: PairEnergy) -> dict[str, Any]:
+def _derive_units(windows: Sequence[WindowUnits]) -> dict[str, Any]:
     rows, worst, total = [], Fraction(0), Fraction(0)
-    for window in found.windows:
+    signed = ("loss_change", "loss_change_theorem", "kl", "loss_change_largest", "loss_change_smallest", "kl_largest")
+    ends: dict[str, list[tuple[Fraction, Fraction]]] = {name: [] for name in signed}
+    for window in windows:
         largest, part = round_up(window.oscillation_max), round_up(window.oscillation_sum)
         worst, total = max(worst, largest), total + part
-        rows.append({
-            "oscillation_max": spell(largest), "oscillation_sum": spell(part),
-            "same_top": window.same_top, "tied": window.tied,
-        })
-    return {"windows": rows, "worst": worst, "total": total}
+        row: dict[str, Any] = {
+            "error": _pair(root(window.error_sq)), "oscillation_max": spell(largest), "oscillation_sum": spell(part),
+            "same_top": window.same_top, "tied_at": window.tied,
+        }
+        for name in signed:
+            row[name] = _signed(getattr(window, name))
+            ends[name].append((parse(row[name][0]), parse(row[name][1])))
+        rows.append(row)
+    return {"windows": rows, "worst": worst, "total": total, "ends": ends}
+
+
+def _finish_units(units: dict[str, Any], windows: int, length: int) -> None:
+    """Means and extremes over all windows, derived as the checker derives them."""
+    count, ends = windows * (length - 1), units.pop("ends")
+    units["loss_change_max"] = spell(units.pop("worst"))
+    units["loss_change_mean"] = spell(round_up(units.pop("total") / count))
+    units["same_top"] = sum(row["same_top"] for row in units["windows"])
+    units["tied"] = sum(len(row["tied_at"]) for row in units["windows"])
+    units["positions"] = windows * length
+    derived = {}
+    for name in ("loss_change", "loss_change_theorem", "kl"):
+        sums = (sum(pair[i] for pair in ends[name]) for i in (0, 1))
+        derived[f"{name}_mean"] = checker.round_out(*(x / count for x in sums))
+    for name, choose in (("loss_change_largest", max), ("loss_change_smallest", min), ("kl_largest", max)):
+        derived[name] = choose(lo for lo, _ in ends[name]), choose(hi for _, hi in ends[name])
+    mean = derived["loss_change_mean"]
+    units["signed"] = {name: [spell(lo), spell(hi)] for name, (lo, hi) in derived.items()}
+    units["signed"]["perplexity_factor"] = (
+        [spell(x) for x in checker.exp_out(*mean)] if max(map(abs, mean)) <= checker.MAX_NATS else None
+    )
+
+
+def plans_for(first: Subject, second: Subject, batch: int) -> tuple[list[Plan], list[dict[str, Any]]]:
+    """The certified execution and its re-runs, and what the certificate says of each re-run.
+
+    Other settings are another attention implementation (where one computes the same function), another number of
+    threads, another batch shape; the first re-run repeats the certified settings.
+    """
+    threads = torch.get_num_threads()
+    attention, head = first.source.attention, head_tokens_for(first.view.vocabulary)
+    main = Plan(attention, threads, batch, head)
+    choices = [c for c in first.source.attention_choices if c in second.source.attention_choices and c != attention]
+    others = [
+        main,
+        *(replace(main, attention=c) for c in choices),
+        replace(main, threads=1 if threads > 1 else 2),
+        replace(main, batch=max(1, batch // 2) if batch > 1 else 2, head_tokens=max(1, head // 2)),
+    ]
+    facts = [
+        {"attention": p.attention, "threads": "same" if p.threads == threads else "other", "batch": p.batch}
+        for p in others
+    ]
+    return [main, *others], facts
 
 
 def measure_numbers(
@@ -150,81 +199,140 @@ def measure_numbers(
     *,
     batch: int,
     on_progress: Progress | None = None,
-) -> tuple[dict[str, Any], dict[str, str]]:
+) -> tuple[dict[str, Any], dict[str, str], dict[str, float]]:
     """Run both models, with re-runs in other settings; give the numbers and the measured extras.
 
     Returns:
-        The ``numbers`` part of a certificate, and measured losses as decimal strings.
+        The ``numbers`` part of a certificate, measured losses as decimal strings, and seconds by part.
     """
-    a, b = original.view, compressed.view
-    found = measure_pair(a, b, kept, ids, batch=batch, on_progress=on_progress)
-    attention, threads = a.config._attn_implementation, torch.get_num_threads()
-    other = "eager" if attention == "sdpa" else "sdpa"
-    plans = [
-        {"attention": attention, "threads": threads, "batch": batch},
-        {"attention": other, "threads": threads, "batch": batch},
-        {"attention": attention, "threads": 1 if threads > 1 else 2, "batch": batch},
-        {"attention": attention, "threads": threads, "batch": max(1, batch // 2) if batch > 1 else 2},
-    ]
-    errors = []
-    for done, plan in enumerate(plans):
-        with _settings((a, b), plan["attention"], plan["threads"]):
-            errors.append(logit_error_sq(a, b, ids, batch=plan["batch"]))
-        if on_progress is not None:
-            on_progress(done + 1, len(plans), "re-runs")
-    settings = [
-        {"attention": p["attention"], "threads": "same" if p["threads"] == threads else "other", "batch": p["batch"]}
-        for p in plans
-    ]
-    numbers = derive_numbers(found, settings, errors)
-    positions = ids.numel()
-    units = numbers["units"]
-    units["loss_change_max"] = spell(units.pop("worst"))
-    units["loss_change_mean"] = spell(round_up(units.pop("total") / (positions - len(ids))))
-    units["same_top"] = sum(row["same_top"] for row in units["windows"])
-    units["tied"] = sum(row["tied"] for row in units["windows"])
-    units["positions"] = positions
+    plans, settings = plans_for(original, compressed, batch)
+    found = measure_pair(original.source, compressed.source, kept, ids, plans=plans, on_progress=on_progress)
+    numbers = derive_numbers(found, settings)
+    for t, block in enumerate(numbers["blocks"]):
+        block["deleted"] = t < original.view.depth and t not in kept
+    _finish_units(numbers["units"], *ids.shape)
     count = len(found.windows)
+    frequency = torch.bincount(ids.flatten().cpu()).double() / ids.numel()
     measured = {
         "loss_original": f"{sum(w.loss_original for w in found.windows) / count:.9f}",
         "loss_compressed": f"{sum(w.loss_compressed for w in found.windows) / count:.9f}",
+        "token_entropy_nats": f"{float(torch.special.entr(frequency).sum()):.6f}",
     }
-    return numbers, measured
+    return numbers, measured, found.seconds
+
+
+def derive_unseen(numbers: dict[str, Any], ids: Tensor, pool: dict[str, Any]) -> dict[str, Any] | None:
+    """Bounds for windows of the pool that were not drawn; None if there are none."""
+    windows, length = ids.shape
+    if pool["windows"] <= windows:
+        return None
+    rows = numbers["units"]["windows"]
+    errors = [parse(row["error"][1]) for row in rows]
+    changes = [parse(row["loss_change"][1]) for row in rows]
+    levels = []
+    for k in levels_for(windows):
+        mean = kth_largest(changes, k) / (length - 1)
+        levels.append({
+            "k": k, "of": windows + 1, "error": spell(kth_largest(errors, k)),
+            "loss_change": spell(checker.round_out(mean, mean)[1]),
+        })
+    return {"levels": levels, "distinct_tokens": int(ids.unique().numel())}
+
+
+@dataclass
+class Parts:
+    """Everything of a certificate that follows from the models and the tokens."""
+
+    numbers: dict[str, Any]
+    measured: dict[str, Any]
+    every_input: dict[str, Any] | None
+    unseen: dict[str, Any] | None
+    seconds: dict[str, float]
+
+
+def compute_parts(
+    original: Subject,
+    compressed: Subject,
+    kept: Sequence[int],
+    ids: Tensor,
+    *,
+    batch: int,
+    pool: dict[str, Any] | None,
+    with_every_input: bool,
+    on_progress: Progress | None = None,
+) -> Parts:
+    """All numbers of a certificate, from models and tokens.
+
+    Args:
+        original: the reference.
+        compressed: the model under test.
+        kept: blocks of the original that the compressed model still has.
+        ids: token ids (windows, length).
+        batch: windows a forward pass.
+        pool: what the certificate says of the pool that the windows were drawn from; None if there is none.
+        with_every_input: also bound every matrix for every input.
+        on_progress: called with (done, total, text).
+    """
+    numbers, measured, seconds = measure_numbers(original, compressed, kept, ids, batch=batch, on_progress=on_progress)
+    extra: dict[str, Any] = dict(measured)
+    part = None
+    if with_every_input:
+        start, read = time.perf_counter(), original.source.read_seconds + compressed.source.read_seconds
+        part, seen = every_input(original.source, compressed.source, kept, ids[:1], on_progress=on_progress)
+        read = original.source.read_seconds + compressed.source.read_seconds - read
+        seconds["every_input"] = time.perf_counter() - start - read
+        seconds["read"] += read
+        extra["every_input_largest_change"] = seen
+    unseen = derive_unseen(numbers, ids, pool) if pool is not None else None
+    return Parts(numbers, extra, part, unseen, seconds)
 
 
 def certify(
     original: Any,
     compressed: Any,
-    tokens: Any,
+    tokens: Any = None,
     *,
+    pool: Pool | None = None,
+    windows: int | None = None,
     lean: bool = True,
     kept: Sequence[int] | None = None,
     dtype: str = "float32",
-    attention: str = "sdpa",
+    compressed_dtype: str | None = None,
+    attention: str = "auto",
     batch: int = 8,
     tokens_external: bool = False,
+    every_input: bool = True,
+    stream: bool | None = None,
     on_progress: Progress | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Certificate:
     """Certify how far a compressed decoder drifts from its original on given tokens.
 
     Args:
         original: directory, hub id, or model in memory.
         compressed: the same, of the same family, width and vocabulary.
-        tokens: integer ids, (windows, length) or one flat window.
+        tokens: integer ids, (windows, length) or one flat window. Or give ``pool``.
+        pool: text to draw windows from; the certificate then also speaks of the windows that were not drawn.
+        windows: how many windows to draw from ``pool``.
         lean: also have the Lean kernel check the arithmetic before returning.
         kept: blocks of the original that the compressed model kept; read from the record that
             ``peelverify compress`` leaves, or all blocks, if None.
-        dtype: dtype in which both models run.
-        attention: "sdpa" or "eager".
+        dtype: dtype in which the original runs (directories only).
+        compressed_dtype: dtype in which the compressed model runs; ``dtype`` if None.
+        attention: "sdpa", "eager", or "auto", which takes what the architecture supports (directories only).
         batch: windows a forward pass.
         tokens_external: store only the hash of the token ids.
+        every_input: also bound each linear map for every input, from the weights alone.
+        stream: read the weights of directories block by block (True), load whole models (False), or stream
+            wherever it can be done (None).
         on_progress: called with (done, total, text).
+        on_note: called with a sentence about a choice that was made.
 
     Returns:
         A `Certificate`, already checked by the stand-alone checker (and the kernel).
 
     Raises:
-        InputError: models or tokens that cannot be compared.
+        InputError: models or tokens that cannot be compared, or neither tokens nor pool.
         ArtifactError: damaged models.
         InvariantError: if a number contradicts a theorem, which is a bug.
 
@@ -232,13 +340,29 @@ def certify(
         ``bound`` is not below the Frobenius error of the logits in this execution;
         ``chain`` likewise. `PeelVerify.check_sound`.
     """
-    ids = as_ids(tokens)
-    first = open_model(original, dtype=dtype, attention=attention)
-    second = open_model(compressed, dtype=dtype, attention=attention)
+    if (tokens is None) == (pool is None):
+        raise InputError("certify needs either tokens or a pool of windows, got both or neither; give one of them")
+    note = on_note or (lambda text: None)
+    ids = as_ids(tokens) if pool is None else None
+    start = time.perf_counter()
+    first = open_model(original, dtype=dtype, attention=attention, stream=stream, on_note=note)
+    second = open_model(
+        compressed, dtype=compressed_dtype or dtype, attention=attention, stream=stream, on_note=note
+    )
+    opened = time.perf_counter() - start
+    if attention == "auto" and first.source.attention == "eager":
+        note(f"attention: eager, because {first.view.config.model_type} has no other implementation that is exact")
     blocks = kept_blocks(first, second, kept)
-    numbers, measured = measure_numbers(first, second, blocks, ids, batch=batch, on_progress=on_progress)
-    for t, block in enumerate(numbers["blocks"]):
-        block["deleted"] = t < first.view.depth and t not in blocks
+    drawn = None
+    if pool is not None:
+        ids, drawn = draw_windows(
+            pool, windows or len(pool.ids), original=first.facts["files"], compressed=second.facts["files"]
+        )
+        ids = as_ids(ids)
+    assert ids is not None
+    parts = compute_parts(
+        first, second, blocks, ids, batch=batch, pool=drawn, with_every_input=every_input, on_progress=on_progress
+    )
     from peelverify.certify.theorems import theorem_hashes
 
     body = {
@@ -248,16 +372,22 @@ def certify(
             "compressed": second.facts,
             "kept": blocks,
             "tokens": describe_tokens(ids, external=tokens_external),
+            "pool": drawn,
             "numerics": {
-                "attention": attention if first.directory else first.view.config._attn_implementation,
+                "attention": first.source.attention,
                 "batch": batch,
+                "head_tokens": head_tokens_for(first.view.vocabulary),
+                "states": state_text(first.view.dtype, second.view.dtype),
             },
         },
-        "numbers": numbers,
-        "measured": measured,
-        "theorems": theorem_hashes(THEOREMS),
+        "numbers": parts.numbers,
+        "every_input": parts.every_input,
+        "unseen": parts.unseen,
+        "measured": parts.measured,
+        "theorems": theorem_hashes(theorems_for(parts)),
     }
     certificate = Certificate.seal(body, describe_host())
+    certificate.seconds = {"open_and_hash": opened, **parts.seconds}
     try:
         checker.check(certificate.document)
     except checker.Refuted as error:
@@ -267,3 +397,13 @@ def certify(
 
         check_in_kernel(certificate.document)
     return certificate
+
+
+def theorems_for(parts: Parts) -> list[str]:
+    """Theorems that the parts of a certificate rest on."""
+    names = [*THEOREMS]
+    if parts.every_input is not None:
+        names += sorted({row["theorem"] for row in parts.every_input["matrices"]} | set(RADIUS_THEOREMS))
+    if parts.unseen is not None:
+        names.append("PeelVerify.conformal_count")
+    return names

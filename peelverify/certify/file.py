@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import json
 import os
 import tempfile
@@ -13,7 +14,22 @@ from peelverify.certify import checker
 from peelverify.certify.checker import above
 from peelverify.errors import ArtifactError
 
-__all__ = ["Certificate", "above"]
+__all__ = ["Certificate", "above", "between"]
+
+
+def between(lo: Fraction, hi: Fraction, digits: int = 6) -> str:
+    """Decimal text of an enclosure, each end rounded away from the other: ``-0.0012 to +0.0034``; one if they agree."""
+
+    def signed(value: Fraction, up: bool) -> str:
+        if value == 0:
+            return "0"
+        rounding = decimal.ROUND_CEILING if up else decimal.ROUND_FLOOR
+        context = decimal.Context(prec=digits, rounding=rounding)
+        found = context.divide(decimal.Decimal(value.numerator), decimal.Decimal(value.denominator))
+        return f"{found.normalize():+g}"
+
+    low, high = signed(lo, False), signed(hi, True)
+    return low if low == high else f"{low} to {high}"
 
 
 class Certificate:
@@ -25,6 +41,8 @@ class Certificate:
 
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
+        self.seconds: dict[str, float] = {}
+        """Seconds by part, of the run that made it; not in the file."""
 
     @classmethod
     def seal(cls, body: dict[str, Any], host: dict[str, Any]) -> Certificate:
@@ -92,6 +110,34 @@ class Certificate:
         return checker.parse(self.document["numbers"]["portable"])
 
     @property
+    def token_bound(self) -> Fraction | None:
+        """Portable upper bound on the largest 2-norm error of the logits of a token; None before version 1.1."""
+        text = self.document["numbers"].get("token_portable")
+        return None if text is None else checker.parse(text)
+
+    @property
+    def token_direct(self) -> Fraction | None:
+        """Upper bound on the largest 2-norm error of the logits of a token, in the certified execution."""
+        pair = self.document["numbers"]["blocks"][-1].get("token_max")
+        return None if pair is None else checker.parse(pair[1])
+
+    def signed(self, name: str) -> tuple[Fraction, Fraction] | None:
+        """Enclosure of a signed figure in the certified execution; None if the file is of version 1.0.
+
+        Args:
+            name: "loss_change_mean", "loss_change_theorem_mean", "loss_change_largest", "loss_change_smallest"
+                (nats a token), "kl_mean", "kl_largest" (nats) or "perplexity_factor".
+        """
+        pair = self.document["numbers"]["units"].get("signed", {}).get(name)
+        return None if pair is None else (checker.parse(pair[0]), checker.parse(pair[1]))
+
+    @property
+    def ties(self) -> list[tuple[int, int]]:
+        """Positions (window, place) at which either model has more than one top token; empty before version 1.1."""
+        rows = self.document["numbers"]["units"]["windows"]
+        return [(w, i) for w, row in enumerate(rows) for i in row.get("tied_at", ())]
+
+    @property
     def direct(self) -> Fraction:
         """Upper bound on the Frobenius error of the logits in the certified execution."""
         return checker.parse(self.document["numbers"]["blocks"][-1]["error"][1])
@@ -139,10 +185,15 @@ class Certificate:
         subject = self.document["subject"]
         windows, length = subject["tokens"]["shape"]
         same, positions = self.same_top
+        change = self.signed("loss_change_mean")
+        loss = (
+            f"the mean loss changes by {between(*change)} nats a token" if change is not None
+            else f"the mean loss changes by at most {above(self.loss_change_mean)} nats a token"
+        )
         return (
             f"On {windows} windows of {length} tokens the logits of {subject['compressed']['name']} differ from those "
             f"of {subject['original']['name']} by at most {above(self.bound)} in Frobenius norm (portable bound); "
-            f"in the certified execution the mean loss changes by at most {above(self.loss_change_mean)} nats a token "
+            f"in the certified execution {loss} "
             f"and {same} of {positions} positions keep their top token."
         )
 

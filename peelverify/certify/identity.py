@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from peelverify import __version__
 from peelverify.certify.checker import digest
 from peelverify.errors import ArtifactError, InputError, ShapeError
 from peelverify.models import load_model, model_files
+from peelverify.models.blockwise import BlockSource, NotStreamable, StreamedModel, WholeModel
 from peelverify.models.load import resolve_model
 from peelverify.models.view import ModelView
 
@@ -44,18 +46,43 @@ class Subject:
     """A model that a certificate speaks of.
 
     Attributes:
-        view: the loaded decoder.
+        source: its parts, one after the other.
         facts: name, hashes of the deciding files, hash of the effective config, dtype.
         directory: where it lies; None for a model given in memory.
     """
 
-    def __init__(self, view: ModelView, facts: dict[str, Any], directory: Path | None) -> None:
-        self.view = view
+    def __init__(self, source: BlockSource, facts: dict[str, Any], directory: Path | None) -> None:
+        self.source = source
         self.facts = facts
         self.directory = directory
 
+    @property
+    def view(self) -> ModelView:
+        """The decoder; its parameters may be without data if it is read block by block."""
+        return self.source.view
 
-def open_model(model: Any, *, dtype: str = "float32", attention: str = "sdpa") -> Subject:
+
+def _open_directory(
+    directory: Path, dtype: str, attention: str, stream: bool | None, note: Callable[[str], None]
+) -> BlockSource:
+    if stream is not False:
+        try:
+            return StreamedModel(directory, dtype=dtype, attention=attention)
+        except NotStreamable as error:
+            if stream:
+                raise
+            note(f"not read block by block: {error}; the whole model is loaded")
+    return WholeModel(load_model(directory, dtype=dtype, attention=attention))
+
+
+def open_model(
+    model: Any,
+    *,
+    dtype: str = "float32",
+    attention: str = "auto",
+    stream: bool | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Subject:
     """Load a model and hash what decides its function.
 
     Args:
@@ -63,15 +90,21 @@ def open_model(model: Any, *, dtype: str = "float32", attention: str = "sdpa") -
             by the hash of its tensors.
         dtype: dtype to run in (directories only).
         attention: attention implementation (directories only).
+        stream: read weights block by block: True, False, or None for wherever it can be done.
+        on_note: called with the reason if a model cannot be read block by block.
+
+    Raises:
+        NotStreamable: if ``stream`` is True and it cannot be done.
     """
     if isinstance(model, (str, os.PathLike)):
         directory = resolve_model(model)
-        view = load_model(directory, dtype=dtype, attention=attention)
+        source = _open_directory(directory, dtype, attention, stream, on_note or (lambda text: None))
+        view = source.view
         files = {path.name: file_sha256(path) for path in model_files(directory)}
         name = directory.resolve().name
     else:
         view = model if isinstance(model, ModelView) else ModelView(model)
-        directory, name = None, "in memory"
+        source, directory, name = WholeModel(view), None, "in memory"
         total = hashlib.sha256()
         for key, tensor in sorted(view.model.state_dict().items()):
             total.update(f"{key}:{tuple(tensor.shape)}:{tensor.dtype}\n".encode())
@@ -84,7 +117,7 @@ def open_model(model: Any, *, dtype: str = "float32", attention: str = "sdpa") -
         "config_sha256": _config_sha256(view),
         "dtype": str(view.dtype).removeprefix("torch."),
     }
-    return Subject(view, facts, directory)
+    return Subject(source, facts, directory)
 
 
 def recorded_kept(subject: Subject, depth: int) -> list[int] | None:

@@ -1,13 +1,18 @@
-"""Run an original and a compressed decoder on the same tokens and enclose how far they drift apart.
+"""Run an original and a compressed decoder on the same tokens, block by block, and enclose how far they drift.
 
 For block t, with ``h`` the original's states and ``g`` the compressed model's, both as really computed:
 ``propagated = f_t(g_{t-1}) - f_t(h_{t-1})`` and ``introduced = F_t(g_{t-1}) - f_t(g_{t-1})``, where ``F_t``
 is the compressed block (the identity if it was deleted). Final norm and head count as the last block.
+
+The states are those of each model in its own dtype. Where the dtypes differ, ``f_t`` is given ``g_{t-1}``
+converted to the original's dtype; all differences are of stored values, taken exactly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -15,56 +20,90 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from peelverify.enclose import Interval, error_sq, inner_of_differences
-from peelverify.enclose.arrays import as_float64
-from peelverify.errors import InputError, ShapeError
-from peelverify.models.view import ModelView, Trace
+from peelverify.certify.energy import BlockEnergy, TokenEnergy, add_energy, as_rows, error_of, window_error
+from peelverify.certify.softmax import loss_change
+from peelverify.enclose import Interval, exact_sum
+from peelverify.errors import InputError, InvariantError, ShapeError
+from peelverify.models.blockwise import BlockSource, Call
+from peelverify.models.view import ModelView
 
-__all__ = ["BlockEnergy", "PairEnergy", "WindowUnits", "logit_error_sq", "measure_pair", "same_shape"]
+__all__ = ["PairEnergy", "Plan", "WindowUnits", "head_tokens_for", "measure_pair", "same_shape", "state_text"]
 
 _ZERO = Interval(Fraction(0), Fraction(0))
+_HEAD_ENTRIES = 1 << 22
+_LOGIT_CHUNK = 1 << 15
 Progress = Callable[[int, int, str], None]
 
 
-@dataclass
-class BlockEnergy:
-    """Enclosed sums over all tokens for one block: squared norms and the inner product."""
+@dataclass(frozen=True)
+class Plan:
+    """Settings of one run.
 
-    error_sq: Interval = _ZERO
-    propagated_sq: Interval = _ZERO
-    introduced_sq: Interval = _ZERO
-    inner: Interval = _ZERO
+    Args:
+        attention: attention implementation.
+        threads: threads of torch.
+        batch: windows a forward pass.
+        head_tokens: tokens that the head reads at a time, at most.
+    """
+
+    attention: str
+    threads: int
+    batch: int
+    head_tokens: int
 
 
 @dataclass
 class WindowUnits:
-    """User units of one window of tokens.
+    """User units of one window of tokens; a window of n tokens has n - 1 positions with a next token.
 
     Attributes:
-        oscillation_max: upper bound on the largest oscillation of the logit change at a position that has a
-            next token; it bounds the change of the loss there (nats).
+        error_sq: squared error of the logits, enclosed.
+        oscillation_max: upper bound on the largest oscillation of the logit change at a scored position.
         oscillation_sum: upper bound on the sum of these oscillations.
+        loss_change: sum over positions of the signed change of the loss, nats, enclosed.
+        loss_change_theorem: the same, enclosed by smallest and largest logit change alone.
+        loss_change_largest: largest signed change at a position, enclosed.
+        loss_change_smallest: smallest signed change at a position, enclosed.
+        kl: sum over positions of KL(original || compressed), nats, enclosed.
+        kl_largest: largest KL at a position, enclosed.
         same_top: positions at which both models have the same top token (ties: lowest id wins).
         tied: positions at which either model has more than one top token.
         loss_original: measured mean loss, nats a token.
         loss_compressed: measured mean loss, nats a token.
     """
 
+    error_sq: Interval
     oscillation_max: Fraction
     oscillation_sum: Fraction
+    loss_change: Interval
+    loss_change_theorem: Interval
+    loss_change_largest: Interval
+    loss_change_smallest: Interval
+    kl: Interval
+    kl_largest: Interval
     same_top: int
-    tied: int
+    tied: list[int]
     loss_original: float
     loss_compressed: float
 
 
 @dataclass
 class PairEnergy:
-    """What one run over all tokens gives; blocks of the original in order, then the head."""
+    """What one run over all tokens gives; blocks of the original in order, then the head.
 
-    initial_sq: Interval = _ZERO
+    Attributes:
+        initial: error of the embeddings.
+        blocks: one entry a block, the head last.
+        windows: user units, one entry a window.
+        reruns: error of the logits in each of the other plans.
+        seconds: time spent on ``blocks`` (evaluations and enclosures of the first plan), ``reruns`` and ``read``.
+    """
+
+    initial: TokenEnergy = field(default_factory=TokenEnergy)
     blocks: list[BlockEnergy] = field(default_factory=list)
     windows: list[WindowUnits] = field(default_factory=list)
+    reruns: list[TokenEnergy] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def same_shape(original: ModelView, compressed: ModelView, kept: Sequence[int]) -> None:
@@ -93,53 +132,75 @@ def same_shape(original: ModelView, compressed: ModelView, kept: Sequence[int]) 
         )
 
 
-def _oscillations(change: np.ndarray) -> np.ndarray:
-    """Upper bounds on max - min of each row of a float64 difference that carries one rounding."""
-    up = np.nextafter(np.nextafter(change.max(axis=-1), np.inf), np.inf)
-    down = np.nextafter(np.nextafter(change.min(axis=-1), -np.inf), -np.inf)
-    osc = np.nextafter(up - down, np.inf)
-    return np.where((change == 0).all(axis=-1), 0.0, osc)
-
-
-def _units(ids: Tensor, original: Tensor, compressed: Tensor) -> WindowUnits:
-    z, _ = as_float64(original, name="logits")
-    w, _ = as_float64(compressed, name="logits")
-    osc = _oscillations((w - z)[:-1])
-    top_z, top_w = z.max(axis=-1, keepdims=True), w.max(axis=-1, keepdims=True)
-    tied = ((z == top_z).sum(axis=-1) > 1) | ((w == top_w).sum(axis=-1) > 1)
-    target = ids[1:].cpu().numpy()
-
-    def loss(logits: np.ndarray) -> float:
-        part = logits[:-1] - logits[:-1].max(axis=-1, keepdims=True)
-        return float(np.mean(np.log(np.exp(part).sum(axis=-1)) - part[np.arange(len(target)), target]))
-
-    return WindowUnits(
-        oscillation_max=Fraction(float(osc.max())),
-        oscillation_sum=sum((Fraction(float(o)) for o in osc), Fraction(0)),
-        same_top=int((z.argmax(axis=-1) == w.argmax(axis=-1)).sum()),
-        tied=int(tied.sum()),
-        loss_original=loss(z),
-        loss_compressed=loss(w),
+def state_text(original: torch.dtype, compressed: torch.dtype) -> str:
+    """Which states a certificate compares, in words that do not depend on the run."""
+    a, b = (str(d).removeprefix("torch.") for d in (original, compressed))
+    if a == b:
+        return f"stored {a} values of both models"
+    exact = torch.promote_types(original, compressed) == original
+    return (
+        f"stored {a} values of the original and stored {b} values of the compressed model; a block of the original "
+        f"is given the compressed model's state converted to {a} ({'exactly' if exact else 'rounded to nearest'})"
     )
 
 
-def _full_states(trace: Trace, kept: Sequence[int], depth: int) -> list[Tensor]:
-    """States of the compressed model at the original's depths: a deleted block passes its input on."""
-    states, position = [trace.states[0]], 0
-    for t in range(depth):
-        if t in kept:
-            position += 1
-        states.append(trace.states[position])
-    return states
+def head_tokens_for(vocabulary: int) -> int:
+    """Tokens that the head reads at a time: logits in chunks, so that memory does not grow with the text."""
+    return max(16, _HEAD_ENTRIES // vocabulary)
 
 
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    try:
+        if count != before:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
+class _Run:
+    """States of both models under one plan, and what both models give to their blocks."""
+
+    def __init__(self, plan: Plan, parts: Sequence[Tensor]) -> None:
+        self.plan, self.parts = plan, parts
+        self.h: list[Tensor] = []
+        self.g: list[Tensor] = []
+        self.calls: dict[tuple[str, int], list[Call]] = {}
+
+    def embed(self, role: str, source: BlockSource, states: list[Tensor], embed: Callable) -> None:
+        with source.using_attention(self.plan.attention), _threads(self.plan.threads):
+            for ids in self.parts:
+                state, calls = embed(ids.to(source.device))
+                known = self.calls.setdefault((role, len(ids)), calls)
+                if known is not calls and not _equal(known[0].kwargs, calls[0].kwargs):
+                    raise InvariantError("the arguments of a block depend on the tokens; this variant is not supported")
+                states.append(state)
+
+    def block(self, role: str, source: BlockSource, block: torch.nn.Module, index: int, state: Tensor) -> Tensor:
+        return self.calls[role, len(state)][index].run(block, state)
+
+
+def _equal(a: object, b: object) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_equal(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
+    return type(a) is type(b)
+
+
+@torch.no_grad()
 def measure_pair(
-    original: ModelView,
-    compressed: ModelView,
+    original: BlockSource,
+    compressed: BlockSource,
     kept: Sequence[int],
     ids: Tensor,
     *,
-    batch: int,
+    plans: Sequence[Plan],
     on_progress: Progress | None = None,
 ) -> PairEnergy:
     """Enclose every error, propagated and introduced change over all tokens.
@@ -149,44 +210,143 @@ def measure_pair(
         compressed: the model under test, same family, width and vocabulary.
         kept: indices of the original's blocks that the compressed model still has.
         ids: token ids (windows, length).
-        batch: windows a forward pass.
-        on_progress: called with (windows done, windows, text).
+        plans: settings; the first is the certified execution, of the others only the error of the logits is kept.
+        on_progress: called with (blocks done, blocks, text).
 
     Returns:
-        Sums of squares with bounds; memory grows with ``batch * length``, not with the number of windows.
+        Sums of squares with bounds. In memory are one block of each model and, for each plan, the states of both
+        models for all tokens; logits for ``head_tokens`` tokens at a time.
     """
-    same_shape(original, compressed, kept)
-    depth = original.depth
+    same_shape(original.view, compressed.view, kept)
+    depth = original.view.depth
     found = PairEnergy(blocks=[BlockEnergy() for _ in range(depth + 1)])
-    for start in range(0, len(ids), batch):
-        part = ids[start : start + batch]
-        reference, other = original.trace(part), compressed.trace(part)
-        h, g = reference.states, _full_states(other, kept, depth)
-        found.initial_sq += error_sq(g[0], h[0])
-        for t in range(depth + 1):
-            with torch.no_grad():
-                middle = reference.block(t, g[t]) if t < depth else reference.head(g[t])
-            before, after = (h[t + 1], g[t + 1]) if t < depth else (reference.logits, other.logits)
-            block = found.blocks[t]
-            block.error_sq += error_sq(after, before)
-            block.propagated_sq += error_sq(middle, before)
-            block.introduced_sq += error_sq(after, middle)
-            block.inner += inner_of_differences(middle, before, after, middle)
-        found.windows += [
-            _units(row, z, w) for row, z, w in zip(part, reference.logits, other.logits, strict=True)
-        ]
+    found.reruns = [TokenEnergy() for _ in plans[1:]]
+    read = original.read_seconds + compressed.read_seconds
+    seconds = found.seconds = {"blocks": 0.0, "reruns": 0.0, "read": 0.0}
+    total = depth + 2
+
+    def report(done: int) -> None:
         if on_progress is not None:
-            on_progress(min(start + batch, len(ids)), len(ids), "windows")
+            on_progress(done, total, "blocks")
+
+    report(0)
+    runs = [_Run(plan, ids.split(plan.batch)) for plan in plans]
+    for role, source in (("original", original), ("compressed", compressed)):
+        with source.front() as embed:
+            for run in runs:
+                start = time.perf_counter()
+                run.embed(role, source, run.h if role == "original" else run.g, embed)
+                seconds["blocks" if run is runs[0] else "reruns"] += time.perf_counter() - start
+    for h, g in zip(runs[0].h, runs[0].g, strict=True):
+        found.initial += error_of(as_rows(g), as_rows(h))[0]
+    report(1)
+    wanted = original.view.dtype
+    for t in range(depth):
+        with ExitStack() as stack:
+            f = stack.enter_context(original.block(t))
+            position = list(kept).index(t) if t in kept else None
+            own = stack.enter_context(compressed.block(position)) if position is not None else None
+            for run in runs:
+                start = time.perf_counter()
+                with original.using_attention(run.plan.attention), compressed.using_attention(run.plan.attention), \
+                        _threads(run.plan.threads):
+                    for i, (h, g) in enumerate(zip(run.h, run.g, strict=True)):
+                        before = run.block("original", original, f, t, h)
+                        after = g if own is None else run.block("compressed", compressed, own, position, g)
+                        if run is runs[0]:
+                            middle = run.block("original", original, f, t, g.to(wanted))
+                            add_energy(found.blocks[t], as_rows(before), as_rows(middle), as_rows(after))
+                        run.h[i], run.g[i] = before, after
+                seconds["blocks" if run is runs[0] else "reruns"] += time.perf_counter() - start
+        report(t + 2)
+    with original.head() as f, compressed.head() as own:
+        for number, run in enumerate(runs):
+            start = time.perf_counter()
+            with _threads(run.plan.threads):
+                for part, h, g in zip(run.parts, run.h, run.g, strict=True):
+                    if number == 0:
+                        found.windows += _head(found.blocks[depth], part, h, g, f, own, run.plan.head_tokens, wanted)
+                    else:
+                        for x, y in _chunks(h, g, run.plan.head_tokens):
+                            found.reruns[number - 1] += error_of(as_rows(own(y)), as_rows(f(x)))[0]
+            seconds["blocks" if number == 0 else "reruns"] += time.perf_counter() - start
+    report(depth + 2)
+    seconds["read"] = original.read_seconds + compressed.read_seconds - read
     return found
 
 
-@torch.no_grad()
-def logit_error_sq(original: ModelView, compressed: ModelView, ids: Tensor, *, batch: int) -> Interval:
-    """Enclose the squared Frobenius error of the logits over all tokens by plain forward passes."""
-    total = _ZERO
-    for start in range(0, len(ids), batch):
-        part = ids[start : start + batch]
-        z = original.model(input_ids=part, use_cache=False).logits
-        w = compressed.model(input_ids=part, use_cache=False).logits
-        total += error_sq(w, z)
-    return total
+def _chunks(h: Tensor, g: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Flattened states (tokens, width) of both models, ``size`` tokens at a time."""
+    yield from zip(h.flatten(0, 1).split(size), g.flatten(0, 1).split(size), strict=True)
+
+
+@dataclass
+class _Positions:
+    """Figures of positions in the order of the tokens; each a list of arrays."""
+
+    pieces: list[np.ndarray] = field(default_factory=list)
+    columns: list[list[np.ndarray]] = field(default_factory=lambda: [[] for _ in range(11)])
+
+
+def _head(
+    energy: BlockEnergy, ids: Tensor, h: Tensor, g: Tensor, f: Callable, own: Callable, size: int, wanted: torch.dtype
+) -> list[WindowUnits]:
+    """Add the head's sums of a batch of windows and give the figures of each window."""
+    windows, length = ids.shape
+    # the last position of a window has no next token; token 0 stands in and its figures are not used
+    targets = torch.cat([ids[:, 1:], ids.new_zeros(windows, 1)], dim=1).flatten().cpu().numpy()
+    found, start = _Positions(), 0
+    for x, y in _chunks(h, g, size):
+        before, middle, after = as_rows(f(x)), as_rows(f(y.to(wanted))), as_rows(own(y))
+        found.pieces.append(add_energy(energy, before, middle, after))
+        step = max(1, _LOGIT_CHUNK // before.shape[1])
+        for low in range(0, len(before), step):
+            rows = slice(low, low + step)
+            _positions(found, before[rows], after[rows], targets[start + low : start + low + len(before[rows])])
+        start += len(before)
+    pieces = np.concatenate(found.pieces, axis=1)
+    columns = [np.concatenate(column).reshape(windows, length) for column in found.columns]
+    vocabulary = before.shape[1]
+    return [
+        _window(pieces[:, w * length : (w + 1) * length], vocabulary, *(column[w] for column in columns))
+        for w in range(windows)
+    ]
+
+
+def _positions(found: _Positions, before: np.ndarray, after: np.ndarray, target: np.ndarray) -> None:
+    z, w = before.astype(np.float64, copy=False), after.astype(np.float64, copy=False)
+    change = loss_change(z, w, target)
+    top_z, top_w = z.argmax(axis=1), w.argmax(axis=1)
+    rows = np.arange(len(z))
+    tied = ((z == z[rows, top_z, None]).sum(axis=1) > 1) | ((w == w[rows, top_w, None]).sum(axis=1) > 1)
+    loss_after = change.loss_before + (change.low + change.high) / 2
+    values = (
+        change.low, change.high, change.kl_low, change.kl_high, change.theorem_low, change.theorem_high,
+        change.oscillation, top_z == top_w, tied, change.loss_before, loss_after,
+    )
+    for column, value in zip(found.columns, values, strict=True):
+        column.append(value)
+
+
+def _window(pieces: np.ndarray, vocabulary: int, *columns: np.ndarray) -> WindowUnits:
+    same, tied = columns[7], columns[8]
+    low, high, kl_low, kl_high, theorem_low, theorem_high, osc = (c[:-1] for c in columns[:7])
+
+    def exact(x: np.floating) -> Fraction:
+        return Fraction(float(x))
+
+    return WindowUnits(
+        error_sq=window_error(pieces, vocabulary),
+        oscillation_max=exact(osc.max()),
+        oscillation_sum=exact_sum(osc),
+        loss_change=Interval(exact_sum(low), exact_sum(high)),
+        loss_change_theorem=Interval(exact_sum(theorem_low), exact_sum(theorem_high)),
+        loss_change_largest=Interval(exact(low.max()), exact(high.max())),
+        loss_change_smallest=Interval(exact(low.min()), exact(high.min())),
+        kl=Interval(exact_sum(kl_low), exact_sum(kl_high)),
+        kl_largest=Interval(exact(kl_low.max()), exact(kl_high.max())),
+        same_top=int(same.sum()),
+        tied=[int(i) for i in np.flatnonzero(tied)],
+        loss_original=float(columns[9][:-1].mean()),
+        loss_compressed=float(columns[10][:-1].mean()),
+    )

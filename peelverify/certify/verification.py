@@ -148,7 +148,7 @@ def _lean_level(found: Verification, certificate: Certificate) -> None:
 def _recompute_level(
     found: Verification, certificate: Certificate, original: Any, compressed: Any, tokens: Any, on_progress: Any
 ) -> None:
-    from peelverify.certify.build import measure_numbers
+    from peelverify.certify.build import compute_parts
     from peelverify.certify.identity import as_ids, describe_host, describe_tokens, open_model
     from peelverify.certify.measure import same_shape
 
@@ -182,40 +182,78 @@ def _recompute_level(
         return
     first, second, kept = views["original"], views["compressed"], subject["kept"]
     same_shape(first.view, second.view, kept)
-    numbers, measured = measure_numbers(first, second, kept, ids, batch=settings["batch"], on_progress=on_progress)
-    for t, block in enumerate(numbers["blocks"]):
-        block["deleted"] = t < first.view.depth and t not in kept
-    _compare(found, certificate, numbers, measured, describe_host())
+    parts = compute_parts(
+        first, second, kept, ids, batch=settings["batch"], pool=subject.get("pool"),
+        with_every_input=document.get("every_input") is not None, on_progress=on_progress,
+    )
+    _compare(found, certificate, parts, describe_host())
 
 
-def _compare(
-    found: Verification, certificate: Certificate, numbers: dict, measured: dict, host: dict[str, Any]
-) -> None:
+def _compare(found: Verification, certificate: Certificate, parts: Any, host: dict[str, Any]) -> None:
     document, level = certificate.document, "recompute"
-    if numbers == document["numbers"] and measured == document["measured"]:
+    old = document["schema"] == "peelverify.certificate/1"
+    anew = {
+        "numbers": parts.numbers, "measured": parts.measured, "every_input": parts.every_input,
+        "unseen": parts.unseen,
+    }
+    stated = {key: document.get(key) for key in anew}
+    if old:
+        anew = _shared(anew, stated)
+    first = _first_difference(anew, stated)
+    if not first:
         found._add(level, "numbers", Verdict.HOLDS, "all numbers are the same to the last bit")
         return
-    recorded = document.get("host") or {}
-    first = _first_difference(numbers, document["numbers"]) or _first_difference(measured, document["measured"])
-    if all(recorded.get(key) == host.get(key) for key in _SAME_HOST):
-        text = f"on the same software and machine {first} comes out differently"
+    numbers, recorded = parts.numbers, document.get("host") or {}
+    if not old and all(recorded.get(key) == host.get(key) for key in _SAME_HOST):
+        text = f"on the same software and machine {first.removeprefix('numbers.')} comes out differently"
         found._add(level, "numbers", Verdict.VIOLATED, text)
         return
-    lo, hi = (checker.parse(x) for x in numbers["blocks"][-1]["error"])
-    margin = checker.parse(document["numbers"]["margin"])
-    spread = hi * max(margin, checker.parse(numbers["margin"]))
-    if hi <= certificate.bound:
-        verdict, text = Verdict.HOLDS, "is at most the portable bound"
-    elif lo <= certificate.bound + spread:
-        verdict, text = Verdict.INCONCLUSIVE, "is above the portable bound by less than re-runs differ"
-    else:
-        verdict, text = Verdict.VIOLATED, "is above the portable bound"
-    found._add(level, "portable bound", verdict, f"e_T = {float(hi):.6g} here {text}")
-    off = _outside(numbers, document["numbers"], 2 * max(margin, checker.parse(numbers["margin"])))
+    margin = max(checker.parse(document["numbers"]["margin"]), checker.parse(numbers["margin"]))
+    _compare_bound(found, "e_T", numbers["blocks"][-1]["error"], certificate.bound, margin)
+    if not old:
+        margins = (checker.parse(n["token_margin"]) for n in (document["numbers"], numbers))
+        _compare_bound(
+            found, "largest error of a token", numbers["blocks"][-1]["token_max"], certificate.token_bound, max(margins)
+        )
+    off = _outside(numbers, document["numbers"], 2 * margin)
+    off = off or _outside_matrices(parts.every_input, stated["every_input"])
     if off:
         found._add(level, "numbers", Verdict.VIOLATED, f"{off} is off by more than re-runs differ")
     else:
         found._add(level, "numbers", Verdict.HOLDS, "all block figures agree within the margin, on another platform")
+
+
+def _compare_bound(found: Verification, what: str, pair: list[str], bound: Fraction, margin: Fraction) -> None:
+    lo, hi = (checker.parse(x) for x in pair)
+    if hi <= bound:
+        verdict, text = Verdict.HOLDS, "is at most the portable bound"
+    elif lo <= bound + hi * margin:
+        verdict, text = Verdict.INCONCLUSIVE, "is above the portable bound by less than re-runs differ"
+    else:
+        verdict, text = Verdict.VIOLATED, "is above the portable bound"
+    found._add("recompute", "portable bound", verdict, f"{what} = {float(hi):.6g} here {text}")
+
+
+def _shared(new: Any, old: Any) -> Any:
+    """The parts of a value that an older version of the format has too."""
+    if isinstance(new, dict) and isinstance(old, dict):
+        return {k: _shared(v, old[k]) for k, v in new.items() if k in old}
+    if isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
+        return [_shared(a, b) for a, b in zip(new, old, strict=True)]
+    return new
+
+
+def _outside_matrices(new: dict | None, stated: dict | None) -> str:
+    """Name of the first matrix whose bound is off by more than rounding can do; these rest on weights alone."""
+    if new is None or stated is None:
+        return ""
+    if len(new["matrices"]) != len(stated["matrices"]):
+        return "the list of matrices"
+    for a, b in zip(new["matrices"], stated["matrices"], strict=True):
+        x, y = checker.parse(a["bound"]), checker.parse(b["bound"])
+        if (a["block"], a["name"]) != (b["block"], b["name"]) or abs(x - y) > Fraction(1, 10**6) * max(x, y):
+            return f"bound for every input of {a['name']} in {a['block']}"
+    return ""
 
 
 def _first_difference(a: Any, b: Any, where: str = "") -> str:

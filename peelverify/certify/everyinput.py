@@ -1,0 +1,357 @@
+"""Bounds for every input: how far a compressed linear map can be from the original one, whatever the text.
+
+Claims about real arithmetic on the stored weights; both maps get the same input. Behind a norm that input is
+``scale * z + shift`` with ``|z| <= sqrt(d)``, so the change is at most
+``|W' diag(scale') - W diag(scale)| sqrt(d) + |W' shift' + b' - W shift - b|``. The maps that do not follow a norm
+get what the original model can produce: attention outputs lie in the convex hull of the values, head by head,
+and gated products are no longer than the largest gate input times the length of the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from peelverify.certify.checker import round_up, spell
+from peelverify.enclose import norm_fro_upper, norm_op2_upper, sqrt_upper
+from peelverify.models.blockwise import BlockSource
+from peelverify.models.view import ModelView
+
+__all__ = ["LAYOUTS", "Layout", "every_input"]
+
+_U = Fraction(1, 2**53)
+_UNIT = 2.0**-53
+ACTIVATIONS = frozenset({
+    "relu", "silu", "swish", "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python", "quick_gelu", "tanh",
+})
+"""Activations with ``|act z| <= |z|``."""
+
+THEOREMS = {
+    "norm": "PeelVerify.every_input_error",
+    "attention": "PeelVerify.attention_norm_le",
+    "gate": "PeelVerify.gated_norm_le",
+    "activation": "PeelVerify.weight_error",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a block of one family keeps its norms and linear maps, and how their rows are cut.
+
+    Args:
+        attention_norm: norm before the maps ``projections``.
+        projections: maps behind it.
+        values: which of them makes the values.
+        attention_out: map behind attention.
+        mlp_norm: norm before the maps ``hidden``.
+        hidden: (gate, value) of a gated MLP, one fused map, or one plain map.
+        mlp_out: map behind the activation.
+        gated: whether the MLP is gated.
+        interleaved: whether query, key and value rows lie head by head.
+        unit_offset: whether the norm multiplies by ``1 + weight``.
+    """
+
+    attention_norm: str
+    projections: tuple[str, ...]
+    values: str
+    attention_out: str
+    mlp_norm: str
+    hidden: tuple[str, ...]
+    mlp_out: str
+    gated: bool = True
+    interleaved: bool = False
+    unit_offset: bool = False
+
+
+_LLAMA = Layout(
+    "input_layernorm", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), "self_attn.v_proj",
+    "self_attn.o_proj", "post_attention_layernorm", ("mlp.gate_proj", "mlp.up_proj"), "mlp.down_proj",
+)
+LAYOUTS: dict[str, Layout] = {
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), _LLAMA),
+    "gemma2": Layout(
+        "input_layernorm", _LLAMA.projections, _LLAMA.values, _LLAMA.attention_out, "pre_feedforward_layernorm",
+        _LLAMA.hidden, _LLAMA.mlp_out, unit_offset=True,
+    ),
+    "phi3": Layout(
+        "input_layernorm", ("self_attn.qkv_proj",), "self_attn.qkv_proj", "self_attn.o_proj",
+        "post_attention_layernorm", ("mlp.gate_up_proj",), "mlp.down_proj",
+    ),
+    "gpt2": Layout(
+        "ln_1", ("attn.c_attn",), "attn.c_attn", "attn.c_proj", "ln_2", ("mlp.c_fc",), "mlp.c_proj", gated=False,
+    ),
+    "gpt_neox": Layout(
+        "input_layernorm", ("attention.query_key_value",), "attention.query_key_value", "attention.dense",
+        "post_attention_layernorm", ("mlp.dense_h_to_4h",), "mlp.dense_4h_to_h", gated=False, interleaved=True,
+    ),
+    "opt": Layout(
+        "self_attn_layer_norm", _LLAMA.projections, _LLAMA.values, "self_attn.out_proj", "final_layer_norm",
+        ("fc1",), "fc2", gated=False,
+    ),
+}
+
+
+@dataclass
+class _Affine:
+    """A linear map with the scale and shift of the norm before it folded in, in float64.
+
+    ``matrix`` is within ``4 u`` of each exact entry, relative; ``offset`` within ``slack`` of the exact offset.
+    """
+
+    matrix: np.ndarray
+    offset: np.ndarray
+    slack: np.ndarray
+    source: tuple[Tensor, ...]
+    exact: bool = False
+
+    def rows(self, index: Any) -> _Affine:
+        """The map to some of the outputs."""
+        return _Affine(self.matrix[index], self.offset[index], self.slack[index], ())
+
+    def radius(self, root: Fraction) -> Fraction:
+        """Bound on the length of the output for inputs of length ``root`` before the scales."""
+        fold = 4 * _U * norm_fro_upper(self.matrix)
+        return round_up((norm_op2_upper(self.matrix) + fold) * root + _length(np.abs(self.offset) + self.slack))
+
+    def largest(self, root: Fraction) -> Fraction:
+        """Bound on the size of any single output."""
+        n = self.matrix.shape[1]
+        rows = np.sqrt(np.vecdot(self.matrix, self.matrix)) * (1 + (n + 16) * _UNIT)
+        ends = rows * (float(root) * (1 + 4 * _UNIT)) + np.abs(self.offset) + self.slack
+        return Fraction(float(ends.max() * (1 + 16 * _UNIT)))
+
+
+def _length(vector: np.ndarray) -> Fraction:
+    return norm_fro_upper(vector)
+
+
+def _wide(tensor: Tensor | None, size: int, fill: float) -> np.ndarray:
+    if tensor is None:
+        return np.full(size, fill)
+    return tensor.detach().to(torch.float64).cpu().numpy()
+
+
+def _affine(linear: nn.Module, norm: nn.Module | None, unit_offset: bool) -> _Affine:
+    weight = ModelView.weight(linear)
+    w = weight.detach().to(torch.float64).cpu().numpy()
+    outputs, inputs = w.shape
+    bias = getattr(linear, "bias", None)
+    b = _wide(bias, outputs, 0.0)
+    scale_tensor = getattr(norm, "weight", None)
+    shift_tensor = getattr(norm, "bias", None)
+    scale = _wide(scale_tensor, inputs, 0.0 if unit_offset else 1.0)
+    if unit_offset:
+        scale = 1.0 + scale
+    exact = not unit_offset and not any(
+        t is not None and t.dtype == torch.float64 for t in (weight, scale_tensor)
+    )
+    tensors = tuple(t for t in (weight, bias, scale_tensor, shift_tensor) if t is not None)
+    if shift_tensor is None:
+        return _Affine(w * scale, b, np.zeros(outputs), tensors, exact)
+    shift = _wide(shift_tensor, inputs, 0.0)
+    slack = (inputs + 8) * _UNIT * 1.01 * (np.abs(w) @ np.abs(shift) + np.abs(b))
+    return _Affine(w * scale, w @ shift + b, slack, tensors, exact)
+
+
+def _change(first: _Affine, second: _Affine) -> tuple[Fraction, Fraction]:
+    """Bounds on the operator norm and on the length of the offset of the difference; uses up ``second``."""
+    equal = len(first.source) == len(second.source) and all(
+        torch.equal(a, b) for a, b in zip(first.source, second.source, strict=True)
+    )
+    if equal:
+        return Fraction(0), Fraction(0)
+    # each folding rounds at most twice (1 + weight, product), the difference once; products of narrow types are exact
+    fold = 4 * _U * (norm_fro_upper(first.matrix) + norm_fro_upper(second.matrix))
+    difference = np.subtract(second.matrix, first.matrix, out=second.matrix)
+    exact = first.exact and second.exact
+    operator = norm_op2_upper(difference) + (_U * norm_fro_upper(difference) * 2 if exact else fold)
+    size = np.abs(first.offset) + np.abs(second.offset)
+    offset = np.abs(second.offset - first.offset) + (first.slack + second.slack + 2 * _UNIT * size) * 1.01
+    if np.array_equal(first.offset, second.offset) and not (first.slack.any() or second.slack.any()):
+        return round_up(operator), Fraction(0)
+    return round_up(operator), round_up(_length(offset))
+
+
+def _root(dimension: int) -> Fraction:
+    return sqrt_upper(Fraction(dimension))
+
+
+def _value_rows(layout: Layout, view: ModelView, outputs: int) -> list[Any]:
+    """Row numbers of the values of each key-value head."""
+    config = view.config
+    heads = int(config.num_attention_heads)
+    shared = int(getattr(config, "num_key_value_heads", None) or heads)
+    size = int(getattr(config, "head_dim", None) or view.width // heads)
+    if layout.interleaved:
+        return [np.arange(3 * size * h + 2 * size, 3 * size * (h + 1)) for h in range(heads)]
+    start = outputs - shared * size  # the values are the last rows, or all of them
+    return [np.arange(start + size * h, start + size * (h + 1)) for h in range(shared)]
+
+
+def _entry(
+    block: Any, name: str, kind: str, first: _Affine, second: _Affine, radius: Fraction, **more: Any
+) -> dict[str, Any]:
+    operator, shift = _change(first, second)
+    return {
+        "block": block, "name": name, "input": kind, "theorem": THEOREMS[kind],
+        "operator": spell(operator), "radius": spell(radius), "shift": spell(shift),
+        "bound": spell(round_up(operator * radius + shift)), **more,
+    }
+
+
+class _Seen:
+    """Largest change of each map's output at a token of one window; measured."""
+
+    def __init__(self, f: nn.Module, own: nn.Module, layout: Layout) -> None:
+        self.f, self.own = f, own
+        self.inputs: dict[str, Tensor] = {}
+        self.handles = [
+            f.get_submodule(name).register_forward_pre_hook(self._remember(name))
+            for name in (layout.attention_norm, layout.mlp_norm, layout.attention_out, layout.mlp_out)
+        ]
+
+    def _remember(self, name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+            self.inputs[name] = args[0].detach()
+
+        return hook
+
+    def close(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+    @torch.no_grad()
+    def change(self, name: str, norm: str | None) -> str:
+        x = self.inputs[norm or name]
+        a, b = ((m.get_submodule(norm)(x) if norm else x) for m in (self.f, self.own))
+        moved = self.own.get_submodule(name)(b).double() - self.f.get_submodule(name)(a).double()
+        return f"{float(moved.flatten(0, -2).norm(dim=-1).max()):.9g}"
+
+
+@torch.no_grad()
+def every_input(
+    original: BlockSource,
+    compressed: BlockSource,
+    kept: Sequence[int],
+    window: Tensor,
+    *,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> tuple[dict[str, Any], list[str]]:
+    """Bound the change of every linear map, for every input.
+
+    Args:
+        original: the reference model.
+        compressed: the model under test.
+        kept: indices of the original's blocks that the compressed model still has.
+        window: token ids (1, length) on which the largest changes are also measured.
+        on_progress: called with (blocks done, blocks, text).
+
+    Returns:
+        The part of a certificate, and for each matrix the largest change of its output at a token of ``window``,
+        both maps given the same input, as decimal strings.
+
+    Guarantee:
+        Upper bounds in real arithmetic on the stored weights, by the theorem named in each row with
+        `PeelVerify.rmsNorm_radius` or `PeelVerify.layerNorm_radius` for the radius behind a norm.
+    """
+    view = original.view
+    layout = LAYOUTS[view.config.model_type]
+    rows: list[dict[str, Any]] = []
+    seen: list[str] = []
+    left_out: list[dict[str, Any]] = []
+    with original.front() as embed:
+        state, calls = embed(window[:1].to(original.device))
+    for t in range(view.depth):
+        with original.block(t) as f:
+            if t not in kept:
+                left_out.append({"block": t, "name": "all", "reason": "the block was deleted"})
+                state = calls[t].run(f, state)
+            else:
+                with compressed.block(list(kept).index(t)) as own:
+                    watch = _Seen(f, own, layout)
+                    try:
+                        state = calls[t].run(f, state)
+                        _block_rows(t, f, own, layout, view, watch, rows, seen, left_out)
+                    finally:
+                        watch.close()
+        if on_progress is not None:
+            on_progress(t + 1, view.depth + 1, "every input")
+    _head_row(original, compressed, layout, state, rows, seen, left_out)
+    if on_progress is not None:
+        on_progress(view.depth + 1, view.depth + 1, "every input")
+    return {"matrices": rows, "not_covered": left_out}, seen
+
+
+def _block_rows(
+    t: int, f: nn.Module, own: nn.Module, layout: Layout, view: ModelView, watch: _Seen,
+    rows: list[dict[str, Any]], seen: list[str], left_out: list[dict[str, Any]],
+) -> None:
+    root = _root(view.width)
+    if getattr(view.config, "do_layer_norm_before", True) is False:
+        left_out.append({"block": t, "name": "all", "reason": "this model normalises after its maps, not before"})
+        return
+    cut: list[Fraction] = []
+    hidden: list[Fraction] = []
+    for norm, names in ((layout.attention_norm, layout.projections), (layout.mlp_norm, layout.hidden)):
+        for name in names:
+            first, second = (
+                _affine(m.get_submodule(name), m.get_submodule(norm), layout.unit_offset) for m in (f, own)
+            )
+            rows.append(_entry(t, name, "norm", first, second, root, dimension=view.width))
+            seen.append(watch.change(name, norm))
+            if name == layout.values:
+                cut = [first.rows(i).radius(root) for i in _value_rows(layout, view, len(first.matrix))]
+            if norm == layout.mlp_norm:
+                hidden += _hidden_bounds(first, name, layout, root)
+    copies = int(view.config.num_attention_heads) // len(cut)
+    parts = [radius for radius in cut for _ in range(copies)]
+    radius = sqrt_upper(sum((p**2 for p in parts), Fraction(0)))
+    name = layout.attention_out
+    first, second = (_affine(m.get_submodule(name), None, False) for m in (f, own))
+    rows.append(_entry(t, name, "attention", first, second, radius, parts=[spell(p) for p in parts]))
+    seen.append(watch.change(name, None))
+    name = layout.mlp_out
+    act = next((a for k in ("hidden_activation", "hidden_act", "activation_function")
+                if (a := getattr(view.config, k, None))), None)
+    if act not in ACTIVATIONS:
+        left_out.append({"block": t, "name": name, "reason": f"no bound |act z| <= |z| is known for {act}"})
+        return
+    first, second = (_affine(m.get_submodule(name), None, False) for m in (f, own))
+    if layout.gated:
+        m, c = hidden
+        rows.append(_entry(t, name, "gate", first, second, round_up(m * c), parts=[spell(m), spell(c)]))
+    else:
+        rows.append(_entry(t, name, "activation", first, second, hidden[0]))
+    seen.append(watch.change(name, None))
+
+
+def _hidden_bounds(map_: _Affine, name: str, layout: Layout, root: Fraction) -> list[Fraction]:
+    """Largest gate input and length of the value, as far as this map makes them; length alone if nothing is gated."""
+    if not layout.gated:
+        return [map_.radius(root)]
+    if len(layout.hidden) == 2:
+        return [map_.largest(root) if name == layout.hidden[0] else map_.radius(root)]
+    half = len(map_.matrix) // 2
+    return [map_.rows(slice(0, half)).largest(root), map_.rows(slice(half, None)).radius(root)]
+
+
+def _head_row(
+    original: BlockSource, compressed: BlockSource, layout: Layout, state: Tensor,
+    rows: list[dict[str, Any]], seen: list[str], left_out: list[dict[str, Any]],
+) -> None:
+    view, other = original.view, compressed.view
+    if view.norm is None or view.project is not None:
+        left_out.append({"block": "head", "name": view.family.head, "reason": "no norm stands right before the head"})
+        return
+    with original.head(), compressed.head():
+        first, second = (_affine(v.lm_head, v.norm, layout.unit_offset) for v in (view, other))
+        rows.append(_entry("head", view.family.head, "norm", first, second, _root(view.width), dimension=view.width))
+        moved = other.lm_head(other.norm(state)).double() - view.lm_head(view.norm(state)).double()
+        seen.append(f"{float(moved.flatten(0, -2).norm(dim=-1).max()):.9g}")
+

@@ -16,6 +16,7 @@ from types import FunctionType
 import pytest
 
 import peelverify.bounds
+import peelverify.enclose
 from peelverify.lean.theorems import Theorem, index
 from tests import laws
 from tests.laws.checking import Law
@@ -25,17 +26,24 @@ NOT_APPLICABLE_AT_MOST = 0.1
 """Share of the tests that may be declared not applicable; more would be a way out."""
 
 
+LINKED = ("peelverify.bounds.", "peelverify.enclose.")
+"""Packages whose every public function names its theorems or says why there are none."""
+NOT_NUMERIC = ("peelverify.enclose.arrays",)
+"""Modules that only read and refuse arrays."""
+
+
 def bounds_functions() -> dict[str, FunctionType]:
-    """Every public function of `peelverify.bounds`, by dotted path."""
+    """Every public function of the packages in `LINKED`, by dotted path."""
     found = {}
-    for module_info in pkgutil.iter_modules(peelverify.bounds.__path__):
-        if module_info.name.startswith("_"):
-            continue
-        module = importlib.import_module(f"peelverify.bounds.{module_info.name}")
-        for name in module.__all__:
-            member = getattr(module, name)
-            if inspect.isfunction(member):
-                found[f"{module.__name__}.{name}"] = member
+    for package in (peelverify.bounds, peelverify.enclose):
+        for module_info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            if module_info.name.rpartition(".")[2].startswith("_") or module_info.name in NOT_NUMERIC:
+                continue
+            module = importlib.import_module(module_info.name)
+            for name in module.__all__:
+                member = getattr(module, name)
+                if inspect.isfunction(member):
+                    found[f"{module.__name__}.{name}"] = member
     return found
 
 
@@ -113,8 +121,8 @@ def cited(names: Sequence[str], by_name: Mapping[str, Theorem], doc: str) -> lis
 
 
 def without_a_law(entries: Sequence[Theorem], classes: Mapping[str, type]) -> list[str]:
-    """Mirrored theorems of `peelverify.bounds` without a class of four tests or reasons."""
-    theorems = [e for e in entries if e.kind == "theorem" and (e.mirror or "").startswith("peelverify.bounds.")]
+    """Mirrored theorems of `peelverify.bounds` and `enclose` without a class of four tests or reasons."""
+    theorems = [e for e in entries if e.kind == "theorem" and (e.mirror or "").startswith(LINKED)]
     if not theorems or not classes:
         return ["there is no mirrored theorem or no law to look at"]
     complaints = []
@@ -162,13 +170,13 @@ def test_every_named_function_is_there_and_names_back(entries):
     assert without_a_mirror(entries) == []
 
 
-def test_every_function_of_bounds_is_linked_or_says_why_not(entries):
+def test_every_function_of_bounds_and_enclose_is_linked_or_says_why_not(entries):
     """From Python to Lean: each function mirrors declarations that name it back, or says why there is none."""
     assert without_a_theorem(bounds_functions(), entries) == []
 
 
 def test_every_mirrored_theorem_has_its_four_tests(entries):
-    """Each theorem that `peelverify.bounds` mirrors has its class, each of the four tests or a reason."""
+    """Each theorem that `peelverify.bounds` or `enclose` mirrors has its class, each of the four tests or a reason."""
     assert without_a_law(entries, law_classes()) == []
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from peelverify.lean.commands import Command, split_commands
+from peelverify.lean.commands import Command, depth_change, split_commands
 from peelverify.lean.source import Message, Source, Token
 from peelverify.lean.tree import ROOT_MODULE, Tree, is_core, load_tree, proofs_root
 
@@ -32,7 +32,8 @@ COMMANDS = _words("""
     structure theorem universe variable
 """)
 #: Commands that may stand nowhere but at the start of a line; inside a proof they would be hidden.
-_HEADS_ONLY = COMMANDS - {"open", "set_option", "instance", "end", "include", "omit"}
+_HEADS_ONLY = COMMANDS - {"open", "set_option"}
+_NAMING = frozenset({"abbrev", "def", "inductive", "structure", "theorem"})
 ATTRIBUTES = _words("""
     elab_as_elim expose ext grind inline irreducible no_expose reducible simp
 """)
@@ -44,16 +45,32 @@ INSTANCE_CLASSES = frozenset({"BEq", "Decidable", "DecidableEq", "Inhabited", "N
 LOCAL_INSTANCES = _words("""
     Semiring.natCast Ring.intCast Lean.Grind.Semiring.natCast Lean.Grind.Ring.intCast
 """)
+#: Classes that a statement may ask of its numbers; any other could be one that nothing satisfies.
+ASKED_CLASSES = _words("""
+    DecidableEq DecidableLE Field LE LT OrderedRing Std.IsLinearOrder Std.LawfulOrderLT
+    Lean.Grind.Field Lean.Grind.OrderedRing
+""")
+#: Namespaces that may be opened; any other could bring in notation or another meaning of a name.
+OPENED = frozenset({"Lean.Grind", "PeelVerify"})
+#: Names of core that no declaration may bear, since a statement could then mean something else by them.
+CORE_NAMES = _words("""
+    Add And BEq Bool Decidable DecidableEq DecidableLE Div Eq Exists False Field Fin HAdd HDiv HEq HMul HSub Iff
+    Int LE LT Lean List Membership Mul Nat Ne Neg Not Option Or OrderedRing Prod Prop Rat Real Ring Semiring Std
+    String Sub Subtype Sum True Type Unit absurd id ite dite not and or
+""")
+#: Characters other than ASCII that code may contain; many others look like one of these or like a letter.
+SIGNS = frozenset("αβγδεηθλμπρστφψω ΓΔΣΦΨΩ →←↔⇒≤≥≠∀∃∈∉∧∨¬×·∘⟨⟩⊢▸⁻¹²³₀₁₂₃₄₅₆₇₈₉ᵀ‖√∑∏") - {" "}
 #: Parts of Lean's own namespace that proofs may name.
 LEAN_NAMESPACES = frozenset({"Grind", "Order"})
 #: Names and keywords refused wherever they stand, also as a part of a dotted name.
 REFUSED = _words("""
     addAndCompile addDecl admit axiom binder_predicate builtin_initialize bv_check bv_decide by_elab
-    byAsSorry class csimp declare_syntax_cat dsimproc elab elab_rules export extern implemented_by
-    include_str infix infixl infixr init_quot initialize lcAny lcProof lcUnreachable macro macro_rules
-    mutual native native_decide notation notation3 ofReduceBool ofReduceNat opaque partial postfix
-    prefix run_cmd run_elab run_meta run_tac seal simproc skipKernelTC sorry sorryAx syntax
-    trustCompiler unif_hint unsafe unsafeCast unseal _root_
+    byAsSorry class csimp dbg_trace declare_syntax_cat dsimproc elab elab_rules export extends extern haveI
+    hint implemented_by include_str infix infixl infixr init_quot initialize inferInstanceAs lcAny lcInv
+    lcProof lcUnreachable letI macro macro_rules meta mutual native native_decide notation notation3
+    ofReduceBool ofReduceNat opaque panic panic! partial postfix prefix prelude run_cmd run_elab run_meta
+    run_tac seal simproc skipKernelTC sorry sorryAx stop syntax todo! trustCompiler unif_hint unreachable!
+    unsafe unsafeCast unseal _root_
 """)
 _TOOLCHAIN = re.compile(r"leanprover/lean4:v\d+\.\d+\.\d+(-rc\d+)?\s*\Z")
 _LAKE_WORDS = _words("""
@@ -153,8 +170,13 @@ def audit_source(source: Source) -> list[Message]:
 def _characters(source: Source) -> Iterator[Message]:
     """Characters that hide text, and comments that Lean and this lexer could read differently."""
     for offset, character in enumerate(source.text):
-        if character not in "\n" and unicodedata.category(character) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp"):
+        if character not in " \n" and unicodedata.category(character) in ("Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"):
             yield source.error(offset, f"character U+{ord(character):04X} can hide text")
+    for token in source.tokens:
+        for offset, character in enumerate(token.text if token.kind != "doc" else "", start=token.start):
+            if not character.isascii() and character not in SIGNS:
+                name = unicodedata.name(character, "no name").lower()
+                yield source.error(offset, f"character U+{ord(character):04X} ({name}) is not on the list for code")
     for offset in source.unclosed:
         yield source.error(offset, "this comment or string never ends")
     for offset in source.comments:
@@ -168,6 +190,13 @@ def _characters(source: Source) -> Iterator[Message]:
 def _header(source: Source) -> Iterator[Message]:
     if not source.is_module:
         yield source.error(0, "the file must start with `module`")
+    header = source.imports[-1].token.start if source.imports else 0
+    modules = [token for token in source.tokens if token.text == "module"]
+    for token in modules[1:]:
+        yield source.error(token.start, "`module` stands twice")
+    for token in source.tokens:
+        if token.start < header and token.text == "all":
+            yield source.error(token.start, "`import all` reaches into what other files keep private")
     for item in source.imports:
         if item.module.split(".")[0] != ROOT_MODULE and not is_core(item.module):
             yield source.error(item.token.start, f"import of {item.module}; only Proofs, Init and Std are allowed")
@@ -224,12 +253,62 @@ def _command(source: Source, command: Command) -> Iterator[Message]:
         if word not in ("private", "protected", "public", "noncomputable"):
             yield source.error(place, f"{word} {keyword.text} is not allowed")
     yield from _hidden(source, command)
-    if keyword.text == "namespace" and (not command.rest or command.rest[0].text.split(".")[0] != "PeelVerify"):
-        yield source.error(place, "only the namespace PeelVerify may be opened for new names")
+    yield from _opened(source, command)
+    yield from _asked(source, command)
+    if keyword.text in _NAMING and command.rest:
+        yield from _shadows(source, command.rest[0])
+    if keyword.text == "namespace":
+        if not command.rest or command.rest[0].text.split(".")[0] != "PeelVerify":
+            yield source.error(place, "only the namespace PeelVerify may be opened for new names")
+        else:
+            yield from _shadows(source, command.rest[0])
     if keyword.text == "attribute":
         yield from _attribute(source, command)
     if keyword.text == "instance":
         yield from _instance(source, command)
+
+
+def _opened(source: Source, command: Command) -> Iterator[Message]:
+    """``open``: whole namespaces of the list only, as a command, before another one and inside a proof."""
+    tokens = (command.keyword, *command.rest)
+    for chunk in (*command.prefixes, tokens):
+        for at, token in enumerate(chunk):
+            if token.text != "open" or token.kind != "word":
+                continue
+            for name in chunk[at + 1 :]:
+                if name.text == "in":
+                    break
+                if name.text not in OPENED:
+                    yield source.error(name.start, f"open {name.text}: only {', '.join(sorted(OPENED))} may be opened")
+                    break
+
+
+def _asked(source: Source, command: Command) -> Iterator[Message]:
+    """Instances in brackets, of statements and of ``variable`` lines: classes of the list only."""
+    if command.keyword.text not in _NAMING | {"variable", "example", "instance"}:
+        return
+    depth, at, rest = 0, 0, command.rest
+    while at < len(rest):
+        token = rest[at]
+        if depth == 0 and token.text in (":", ":=", "|", "where"):
+            break
+        if depth == 0 and token.text == "[" and at + 1 < len(rest):
+            inside = rest[at + 1 : at + 3]
+            name = rest[at + 3] if len(inside) == 2 and inside[1].text == ":" and at + 3 < len(rest) else inside[0]
+            if name.text not in ASKED_CLASSES:
+                yield source.error(name.start, f"a statement asks for {name.text}, which is not on the list of classes")
+        depth += depth_change(token)
+        at += 1
+    for before, token in zip(rest, rest[1:], strict=False):
+        if before.text == "@" and token.kind == "word" and token.text.split(".")[0] in CORE_NAMES:
+            yield source.error(token.start, f"@{token.text} could be given another order or operation")
+
+
+def _shadows(source: Source, name: Token) -> Iterator[Message]:
+    """A declaration that bears a name of core."""
+    for part in name.text.split("."):
+        if part in CORE_NAMES and name.kind == "word":
+            yield source.error(name.start, f"{name.text} bears the name {part} of Lean's core")
 
 
 def _hidden(source: Source, command: Command) -> Iterator[Message]:
@@ -240,7 +319,7 @@ def _hidden(source: Source, command: Command) -> Iterator[Message]:
             yield source.error(token.start, "an attribute must stand at the start of a line")
         if token.kind != "word":
             continue
-        if token.text in _HEADS_ONLY or token.text == "instance":
+        if token.text in _HEADS_ONLY:
             yield source.error(token.start, f"{token.text} must stand at the start of a line")
         if token.text == "deriving":
             for name in rest[at + 1 :]:
@@ -259,6 +338,8 @@ def _attribute(source: Source, command: Command) -> Iterator[Message]:
     for item in _items(tuple(command.rest[1:close])):
         if item[0].text == "instance" and "local" in texts[:close]:
             for name in names:
+                if len(item) > 1:
+                    yield source.error(item[1].start, "a local instance may have no priority")
                 if name.text not in LOCAL_INSTANCES:
                     yield source.error(name.start, f"local instance {name.text} is not on the list")
         elif item[0].text not in ATTRIBUTES:

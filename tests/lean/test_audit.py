@@ -96,6 +96,80 @@ REFUSED_BODIES = {
     "a character that turns text round": "theorem a : 1 = 1 := rfl -- \u202e\n",
     "an invisible character": "theorem a\u200b : 1 = 1 := rfl\n",
     "a second theorem on the line": "theorem a : 1 = 1 := rfl theorem b : 1 = 1 := rfl\n",
+    "a guillemet name for a refused one": "theorem foo : False := «sorryAx» False\n",
+    "a guillemet part of a name": "theorem foo : True := Lean.«ofReduceBool» a b rfl\n",
+    "a guillemet in the middle": "theorem foo : False := Foo.«sorryAx».bar\n",
+    "letters of full width": "theorem foo : False := ｓｏｒｒｙ\n",
+    "a Cyrillic letter": "theorem s\u043erry : 1 = 1 := rfl\n",
+    "a Cyrillic variable beside a Latin one": "theorem foo (\u0430 a : Nat) (h : \u0430 = a) : a = \u0430 := h.symm\n",
+    "a Greek omicron": "theorem n\u03bfrm : 1 = 1 := rfl\n",
+    "a sign that looks like less or equal": "theorem foo : 1 ⩽ 1 := foo\n",
+    "a combining accent": "theorem a\u0301 : 1 = 1 := rfl\n",
+    "a mathematical letter": "theorem 𝐚 : 1 = 1 := rfl\n",
+    "a space that is not one": "theorem\u00a0a : 1 = 1 := rfl\n",
+    "a tab": "theorem\ta : 1 = 1 := rfl\n",
+    "a line end that only some see": "-- remark\raxiom b : False\n",
+    "another such line end": "-- remark\u2028axiom b : False\n",
+    "an axiom behind a nested comment": "/- /- -/ axiom a : False -/ axiom foo : False\n",
+    "an axiom behind a doc comment": "/-- doc -/ axiom foo : False\n",
+    "an axiom behind two doc comments": "/-- a -/\n/-- b -/\naxiom foo : False\n",
+    "an axiom behind a module comment": "/-! x -/ axiom foo : False\n",
+    "a comment that ends early": "/-- a -/ -/ axiom foo : False\n",
+    "a public axiom": "public axiom foo : False\n",
+    "an axiom behind a semicolon": "theorem a : 1 = 1 := by rfl; axiom foo : False\n",
+    "an option before a theorem on its line": "set_option debug.skipKernelTC true in theorem a : 1 = 1 := rfl\n",
+    "warnings that are no errors": "set_option warningAsError false\n",
+    "names bound by themselves": "set_option autoImplicit true\n",
+    "proofs as sorry": "set_option debug.proofAsSorry true\n",
+    "opening before a theorem": "open Lean.Elab in\ntheorem a : 1 = 1 := rfl\n",
+    "opening another namespace": "open Nat in\ntheorem a : 1 = 1 := rfl\n",
+    "opening inside a proof": "theorem a : 1 = 1 := by\n  open Nat in rfl\n",
+    "opening with other names": "open Lean.Grind renaming mul_le → le_mul\n",
+    "opening without some names": "open Lean.Grind hiding mul_le\n",
+    "opening what is scoped": "open scoped Classical\n",
+    "a scoped instance": "attribute [scoped instance] Semiring.natCast\n",
+    "a local instance with a priority": "attribute [local instance 2000] Semiring.natCast\n",
+    "a second local instance": "attribute [local instance] Semiring.natCast evil\n",
+    "a local instance before a definition": "@[local instance]\ndef foo : LE Nat := x\n",
+    "an attribute taken away from an instance": "attribute [-instance] foo\n",
+    "a default instance": "@[default_instance]\ninstance : Inhabited Nat := x\n",
+    "an instance with a priority": "instance (priority := 5000) foo : LE Nat := x\n",
+    "an instance inside a statement": "theorem a : (haveI : LE Nat := foo; (1 : Nat) ≤ 0) := x\n",
+    "an instance inside a proof": "theorem a : 1 = 1 := by letI : LE Nat := foo; rfl\n",
+    "an order given by hand": "theorem a : @LE.le Nat foo 1 0 := x\n",
+    "a structure over a class": "structure A extends LE Nat\n",
+    "a variable that nothing satisfies": "variable [Inhabited False]\n",
+    "an instance asked for by a statement": "theorem a [h : Nonempty False] : 1 = 2 := x\n",
+    "a definition called False": "inductive False where\n  | intro\n",
+    "a definition called And": "structure And (a b : Prop) where\n  x : Nat\n",
+    "a definition called like an order": "def LE.le (a b : Nat) : Prop := True\n",
+    "an abbreviation of a number type": "abbrev Rat := Unit\n",
+    "a namespace called like a number type": "namespace PeelVerify.Rat\n",
+    "a tactic that gives up": "theorem a : 1 = 2 := by stop rfl\n",
+    "a value that is no value": "theorem a : 1 = 1 := panic! foo\n",
+    "code that cannot be reached": "theorem a : 1 = 1 := unreachable!\n",
+    "an admitted proof": "theorem a : 1 = 2 := by admit\n",
+    "a derived order": "structure A where\n  x : Nat\n  deriving Ord, LE\n",
+    "a local notation": "local notation a => b\n",
+    "a scoped notation": "scoped notation a => b\n",
+    "a prefix": "prefix:max a => b\n",
+    "an infix": "infixl:65 a => b\n",
+    "a reduction": "#reduce 1\n",
+    "the end of the file": "#exit\n",
+    "a file as text": "def a := include_str foo\n",
+    "a meta definition": "meta def a := 1\n",
+    "a meta section": "public meta section\n",
+    "an opaque private constant": "private opaque foo : Nat\n",
+    "a partial definition": "partial def a : Nat := a\n",
+    "code run at the start": "@[init foo]\ndef bar : Nat := 1\n",
+    "an attribute beside an allowed one": "@[inline, implemented_by foo]\ndef bar : Nat := 1\n",
+    "a native decision by configuration": "theorem a : 1 = 1 := by decide (config := { native := true })\n",
+    "a simplification procedure": "simproc foo (x) := x\n",
+    "a hint for unification": "unif_hint foo : a =?= b\n",
+    "an end on another line": "theorem a : 1 = 1 := rfl end PeelVerify\n",
+    "a second module line": "module\n",
+    "a prelude": "prelude\n",
+    "an import further down": "import Lean\n",
 }
 
 
@@ -103,6 +177,14 @@ REFUSED_BODIES = {
 def test_each_refusal_goes_red(body: str) -> None:
     """Each way of weakening a proof is refused, with the rest of the file in order."""
     assert refusals(body)
+
+
+@pytest.mark.parametrize("body", REFUSED_BODIES.values(), ids=REFUSED_BODIES.keys())
+def test_each_refusal_goes_red_in_a_tree_with_nothing_else(body: str, project: Callable[..., Path]) -> None:
+    """The audit of a whole tree names the file and a line of it; that nothing is proved is not the only complaint."""
+    report = audit(project(root="module\n\npublic import Proofs.A\n", A=f"module\n\n{body}", B=None))
+    assert not report.ok
+    assert any(message.file == "Proofs/A.lean" and message.line > 0 for message in report.messages)
 
 
 ALLOWED_BODIES = {
@@ -115,6 +197,12 @@ ALLOWED_BODIES = {
     "a structure": "structure A where\n  x : Nat\n  y : Nat\n  deriving Repr, DecidableEq\n",
     "a sign beside a comment": "theorem a : 1 = 1 := (rfl)-- fine\n",
     "an array": "theorem a : #[1] = #[1] := rfl\n",
+    "opening the algebra": "open Lean.Grind\n\nopen PeelVerify in\ntheorem a : 1 = 1 := rfl\n",
+    "classes of numbers": "variable {α : Type} [Field α] [LE α] [DecidableLE α] [Std.IsLinearOrder α]\n",
+    "named arguments of a case": "theorem a : 1 = 1 := by\n  cases h with\n  | @rnd eta => rfl\n",
+    "brackets in a proof": "theorem a : 1 = 1 := by\n  rw [if_pos, foo.bar]; exact [x].length\n",
+    "Greek letters and signs": "theorem a (α δ : Nat) (h : α ≤ δ ∧ δ ≠ α) : ∃ β, α × β ∈ [δ⁻¹] := x\n",
+    "words in other scripts in comments": "-- Вороной, 数\ntheorem a : 1 = 1 := rfl\n",
     "names that contain a refused word": "theorem axiom_free (sorry' : Nat) : sorry' = sorry' := rfl\n",
 }
 
@@ -130,6 +218,14 @@ def test_imports_are_held_to_the_list() -> None:
     assert refusals("", "module\npublic import Lean.Elab\n")
     assert refusals("", "module\nmeta import Mathlib\n")
     assert refusals("", "module\nimport all Lake\n")
+    assert refusals("", "module\nimport all Proofs.A\n")
+    assert refusals("", "module\nimport all Init.Grind\n")
+    assert refusals("", "module\nmeta import Proofs.A\n")
+    assert refusals("", "module\npublic meta import Init.Grind\n")
+    assert refusals("", "module\nprelude\nimport Init\n")
+    assert refusals("", "prelude\nmodule\n")
+    assert refusals("", "module\nimport «Lean»\n")
+    assert refusals("", "module\nimport Proofs.A Lean\n")
     assert refusals("", "module\npublic import Init.Grind\npublic import Std.Data\nimport Proofs.A\n") == []
 
 

@@ -13,9 +13,9 @@ import typer
 from latex2mathml.converter import convert
 from typer.testing import CliRunner
 
-import peelverify.lean.pages as pages
 from peelverify.cli import theorems as command
 from peelverify.errors import InputError
+from peelverify.lean import pages
 from peelverify.lean.pages import Binder, binders, page, reasons
 from peelverify.lean.theorems import find_in, index
 
@@ -42,7 +42,8 @@ def test_a_missing_reason_is_noticed() -> None:
     entry = find_in(ENTRIES, "le_chainBound")
     assert reasons(entry, {}).why == ""
     assert reasons(entry, {"files": {"Propagation": "x"}}) == pages.Reasons("x", False, None)
-    assert reasons(entry, {"theorems": {"le_chainBound": {"why": "y", "formula": "z"}}}) == pages.Reasons("y", True, "z")
+    own = {"theorems": {"le_chainBound": {"why": "y", "formula": "z"}}}
+    assert reasons(entry, own) == pages.Reasons("y", True, "z")
 
 
 @pytest.mark.parametrize("name", sorted(TABLE["theorems"]))
@@ -105,7 +106,7 @@ def test_a_page_has_a_live_example_and_places(monkeypatch: pytest.MonkeyPatch) -
     assert found.signature == "op_norm2_mul_upper(a: Number, b: Number) -> Number"
     line = (Path(pages.__file__).parents[2] / found.mirror_file).read_text().splitlines()[found.mirror_line - 1 :]
     assert any("def op_norm2_mul_upper" in text for text in line[:3])
-    import peelverify.bounds.matrix as matrix
+    from peelverify.bounds import matrix
 
     def broken(a: int, b: int) -> int:
         return -1

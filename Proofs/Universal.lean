@@ -167,7 +167,7 @@ variable [Field α] [LE α] [LT α] [Std.LawfulOrderLT α] [Std.IsLinearOrder α
 
 /-- Attention weights that are not negative and sum to at most one change by at most two in all.
 
-Python: `peelverify.bounds.universal.weight_change_upper` -/
+Python: none (the constant two) -/
 theorem weight_change_le_two {k : Nat} {weight weight' : Fin k → α}
     (weight_nonneg : ∀ s, 0 ≤ weight s) (weight_sum : sum weight ≤ 1)
     (weight'_nonneg : ∀ s, 0 ≤ weight' s) (weight'_sum : sum weight' ≤ 1) :

@@ -20,10 +20,12 @@ __all__ = [
     "certificate",
     "compression",
     "counting",
+    "layers",
     "matrix",
     "peeling",
     "propagation",
     "rounding",
+    "universal",
     "vector",
 ]
 

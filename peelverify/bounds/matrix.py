@@ -184,7 +184,7 @@ def gram(a: Matrix) -> Rows:
     return _gram(domain.matrix("gram", "a", a))
 
 
-@mirrors("PeelVerify.frobSq", "PeelVerify.frobSq_transpose")
+@mirrors("PeelVerify.frobSq", "PeelVerify.frobSq_transpose", "PeelVerify.frobSq_eq_sum_columns")
 def frob_sq(a: Matrix) -> Number:
     """Give the squared Frobenius norm of a matrix.
 

@@ -264,7 +264,11 @@ def bounded_dual_lower_sq(y: Vector, t: Vector, radius: Number, eps: Number) -> 
     return domain.divide(certain * certain, square)
 
 
-@mirrors("PeelVerify.weak_duality_of_strong_convexity", "PeelVerify.weak_duality_ridge")
+@mirrors(
+    "PeelVerify.weak_duality_of_strong_convexity",
+    "PeelVerify.weak_duality_ridge",
+    "PeelVerify.layer_weak_duality_of_strong_convexity",
+)
 def approximate_optimum_lower(loss: Number, gradient_sq: Number, mu: Number) -> Number:
     """Bound the loss of every weight vector from below by a fit that is nearly optimal.
 

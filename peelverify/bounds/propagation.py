@@ -1,7 +1,8 @@
 """How an error travels through a chain of blocks. Lean: ``Proofs/Propagation.lean``.
 
 A *gain* is a ratio of norms, ``|f(h + e) - f(h)| / |e|``. The published rho is a ratio of squared, relative,
-token-averaged energies: a different number, which belongs in `telescope` and never in `chain_bound`.
+token-averaged energies: a different number, which belongs in `telescope` and never in `chain_bound`. Longer than
+500 lines because every function states its domain, its guarantee and its limits.
 """
 
 from __future__ import annotations
@@ -282,7 +283,12 @@ def geometric_limit(e0: Number, gain: Number, delta: Number) -> Number:
     return domain.larger(e0, domain.divide(delta, 1 - gain))
 
 
-@mirrors("PeelVerify.relative_step", "PeelVerify.relative_le_chainBound", "PeelVerify.relativeStep")
+@mirrors(
+    "PeelVerify.relative_step",
+    "PeelVerify.relative_le_chainBound",
+    "PeelVerify.relative_states_le_chainBound",
+    "PeelVerify.relativeStep",
+)
 def relative_step(gain: Number, shrink: Number, before: Number, introduced: Number) -> Number:
     """Bound the relative error after one block.
 

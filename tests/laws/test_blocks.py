@@ -562,3 +562,43 @@ class Test_relative_le_chainBound(Law):
         last = errors(size, gains, introduced, F(5), [F(1)] * 3)[-1]
         stated = [(F(3) * (2 - ULP), F(1)), (F(1, 2) * 2, F(2))]
         assert last > chain_bound(F(5), stated) * size[-1]
+
+
+class Test_relative_states_le_chainBound(Law):
+    """The relative recurrence bounds the error of the states themselves by a multiple of their length."""
+
+    hard = Test_relative_le_chainBound.hard
+    mutants = Test_relative_le_chainBound.mutants
+
+    @staticmethod
+    def check(function, case):
+        """An error vector of the last length, beside a state of the last size, is within the multiple."""
+        size, shrink, gains, introduced, r0, parts = case
+        relative = r0
+        for gain, factor, delta in zip(gains, shrink, introduced, strict=True):
+            relative = function(gain, factor, relative, delta)
+        last = errors(size, gains, introduced, r0, parts)[-1]
+        error, state = [last * F(3, 5), last * F(4, 5)], [size[-1], F(1, 3)]
+        assert square(error) <= relative**2 * square(state)
+
+    @law
+    @given(st.integers(0, 4).flatmap(relative_blocks))
+    @hard_cases(hard)
+    def test_holds(self, case):
+        """No states that satisfy the recurrence differ by more."""
+        self.check(relative_step, case)
+
+    def test_not_vacuous(self):
+        """States that use all that is allowed reach it."""
+        size, shrink, gains, introduced, r0, parts = full([F(4), F(2), F(1)], [F(3), F(1, 2)], [F(1), F(2)], F(5))
+        steps = [(g * s, d) for g, s, d in zip(gains, shrink, introduced, strict=True)]
+        last = errors(size, gains, introduced, r0, parts)[-1]
+        bound = chain_bound(r0, steps) ** 2 * square([size[-1]])
+        reaches("relative_states_le_chainBound", square([last * F(3, 5), last * F(4, 5)]), bound, 1)
+
+    def test_needs_its_hypothesis(self):
+        """A last state that is shorter than stated breaks it."""
+        size, shrink, gains, introduced, r0, parts = full([F(4), F(2), F(1)], [F(3), F(1, 2)], [F(1), F(2)], F(5))
+        steps = [(g * s, d) for g, s, d in zip(gains, shrink, introduced, strict=True)]
+        last = errors(size, gains, introduced, r0, parts)[-1]
+        assert square([last]) > chain_bound(r0, steps) ** 2 * square([size[-1] - ULP])

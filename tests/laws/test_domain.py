@@ -32,10 +32,18 @@ MAY_BE_EMPTY = {
     "matrix.spectral_check": {1},
     "matrix.spectral_residual": {1},
     "certificate.matrix_check": {1},
+    "layers.convexity_check": {1},
+    "layers.convexity_residual": {1},
 }
 """Arguments that are allowed to be empty: chains without blocks, lists without entries, factors without rows."""
 
-COLUMNS_MUST_FIT = {"matrix.spectral_check", "matrix.spectral_residual", "certificate.matrix_check"}
+COLUMNS_MUST_FIT = {
+    "matrix.spectral_check",
+    "matrix.spectral_residual",
+    "certificate.matrix_check",
+    "layers.convexity_check",
+    "layers.convexity_residual",
+}
 """Functions of two matrices with equal numbers of columns."""
 
 INNER_SIZES_MUST_FIT = {

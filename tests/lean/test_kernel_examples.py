@@ -22,6 +22,7 @@ from peelverify.bounds import (
     certificate,
     compression,
     counting,
+    layers,
     matrix,
     peeling,
     propagation,
@@ -100,7 +101,7 @@ def one(function, lean, *drawn) -> Definition:
 
 
 @st.composite
-def layers(draw, weights: int = 1):
+def fits(draw, weights: int = 1):
     """Features of up to three samples, targets, and weight vectors."""
     m, n = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     ws = [draw(vectors(n, n, mixed())) for _ in range(weights)]
@@ -120,6 +121,13 @@ def certificates(draw):
     n = draw(st.integers(1, 2))
     rows = draw(matrices(2, n, rationals(-1, 1)))
     return rows, draw(matrices(1, n, rationals(-1, 1))), draw(rationals(0, 4))
+
+
+@st.composite
+def wide_layers(draw):
+    """Features, targets and weights of a layer with several outputs."""
+    m, n, p = draw(st.integers(1, 3)), draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    return draw(matrices(m, n, mixed())), draw(matrices(m, p, mixed())), draw(matrices(n, p, mixed()))
 
 
 @st.composite
@@ -186,7 +194,7 @@ TABLE: dict[str, Definition] = {
     "normSq": Definition(one_vector(), lambda x: number(Call("normSq", (V(x),)), vector.norm_sq(x))),
     "norm1": Definition(one_vector(), lambda x: number(Call("norm1", (V(x),)), vector.norm1(x))),
     "normInf": Definition(one_vector(), lambda x: number(Call("normInf", (V(x),)), vector.norm_inf(x))),
-    "mulVec": Definition(layers(), lambda z, t, w: entries(Call("mulVec", (M(z), V(w))), matrix.mul_vec(z, w))),
+    "mulVec": Definition(fits(), lambda z, t, w: entries(Call("mulVec", (M(z), V(w))), matrix.mul_vec(z, w))),
     "matMul": Definition(products(), lambda a, b: table(Call("matMul", (M(a), M(b))), matrix.mat_mul(a, b))),
     "transpose": Definition(one_matrix(), lambda a: table(Call("transpose", (M(a),)), matrix.transpose(a))),
     "gram": Definition(one_matrix(), lambda a: table(Call("gram", (M(a),)), matrix.gram(a))),
@@ -261,16 +269,16 @@ TABLE: dict[str, Definition] = {
         ),
     ),
     "residual": Definition(
-        layers(), lambda z, t, w: entries(Call("residual", (M(z), V(t), V(w))), peeling.residual(z, t, w))
+        fits(), lambda z, t, w: entries(Call("residual", (M(z), V(t), V(w))), peeling.residual(z, t, w))
     ),
     "normalEquationResidual": Definition(
-        layers(),
+        fits(),
         lambda z, t, w: entries(
             Call("normalEquationResidual", (M(z), V(t), V(w))), peeling.normal_equation_residual(z, t, w)
         ),
     ),
     "pythagoreanGap": Definition(
-        layers(2),
+        fits(2),
         lambda z, t, w, w0: number(Call("pythagoreanGap", (M(z), V(w), V(w0))), peeling.pythagorean_gap(z, w, w0)),
     ),
     "dualLowerBoundSq": Definition(
@@ -282,7 +290,7 @@ TABLE: dict[str, Definition] = {
     ),
     "flipChange": one(peeling.flip_change, "flipChange", mixed(), st.sampled_from([F(1), F(-1)]), mixed(), mixed(0)),
     "ridgeLoss": Definition(
-        st.tuples(layers(), mixed(0)),
+        st.tuples(fits(), mixed(0)),
         lambda layer, lam: number(
             Call("ridgeLoss", (M(layer[0]), V(layer[1]), lam, V(layer[2]))),
             peeling.ridge_loss(layer[0], layer[1], lam, layer[2]),
@@ -302,9 +310,9 @@ TABLE: dict[str, Definition] = {
     ),
     "relativeStep": one(propagation.relative_step, "relativeStep", mixed(0), mixed(0), mixed(0), mixed(0)),
     "foldScale": Definition(
-        layers(), lambda w, t, scale: table(Call("foldScale", (M(w), V(scale))), activations.fold_scale(w, scale))
+        fits(), lambda w, t, scale: table(Call("foldScale", (M(w), V(scale))), activations.fold_scale(w, scale))
     ),
-    "mixture": Definition(layers(), lambda z, t, w: entries(Call("mixture", (V(t), M(z))), activations.mixture(t, z))),
+    "mixture": Definition(fits(), lambda z, t, w: entries(Call("mixture", (V(t), M(z))), activations.mixture(t, z))),
     "countAtLeast": Definition(
         counted(), lambda x, k: [Claim(Call("countAtLeast", (x[0], x)), counting.count_at_least(x[0], x))]
     ),
@@ -325,6 +333,31 @@ TABLE: dict[str, Definition] = {
             Claim(dual_record(z, t, y, low), certificate.dual_check(z, t, y, low))
             for y in (crossed(z), t)
             for low in (lower, F(-1))
+        ],
+    ),
+    "frobDot": Definition(
+        st.tuples(matrices(2, 3, mixed()), matrices(2, 3, mixed())),
+        lambda a, b: number(Call("frobDot", (M(a), M(b))), layers.frob_dot(a, b)),
+    ),
+    "layerResidual": Definition(
+        wide_layers(),
+        lambda z, t, w: table(Call("layerResidual", (M(z), M(t), M(w))), layers.layer_residual(z, t, w)),
+    ),
+    "layerNormalResidual": Definition(
+        wide_layers(),
+        lambda z, t, w: table(
+            Call("layerNormalResidual", (M(z), M(t), M(w))), layers.layer_normal_equation_residual(z, t, w)
+        ),
+    ),
+    "convexityResidual": Definition(
+        certificates(),
+        lambda z, f, mu: table(Call("convexityResidual", (M(z), M(f), mu)), layers.convexity_residual(z, f, mu)),
+    ),
+    "convexityCheck": Definition(
+        certificates(),
+        lambda z, f, mu: [
+            Claim(Call("convexityCheck", (M(z), M(f), claim)), layers.convexity_check(z, f, claim))
+            for claim in (mu, F(0), mu / 16)
         ],
     ),
     "growth": one(rounding.growth, "growth", units(), st.integers(0, 9)),

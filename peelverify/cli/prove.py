@@ -34,6 +34,12 @@ def prove(
         int | None, typer.Option(help="Lean processes at a time. Default: one a core, 3 GiB each.", min=1)
     ] = None,
     audit: Annotated[bool, typer.Option("--audit", help="Print what the audit of the sources saw.")] = False,
+    dojo: Annotated[
+        Path | None, typer.Option(help="Write the proved theorems for LeanDojo to this JSON file.")
+    ] = None,
+    dojo_trace: Annotated[
+        Path | None, typer.Option(help="Trace the proofs with LeanDojo into this folder; needs a native Lean.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Build the Lean proofs and audit their sources. Exit status 1 if anything is refused.
@@ -44,6 +50,10 @@ def prove(
     """
     begin = time.perf_counter()
     console.say("prove: reading the sources")
+    if dojo is not None or dojo_trace is not None:
+        from peelverify.lean import dojo as leandojo
+
+        leandojo.check_ready(dojo, dojo_trace)
     from peelverify.lean.audit import audit_tree
     from peelverify.lean.build import build
     from peelverify.lean.theorems import index_tree
@@ -62,6 +72,11 @@ def prove(
     ok = result is not None and result.ok
     entries = index_tree(tree) if report.ok else ()
     theorems = sum(entry.kind == "theorem" for entry in entries)
+    if ok and dojo is not None:
+        console.say(f"dojo: {leandojo.export(dojo, tree.root)} theorems in {dojo}")
+    if ok and dojo_trace is not None:
+        console.say(f"dojo: tracing into {dojo_trace}")
+        leandojo.trace(dojo_trace, tree.root)
     seconds = time.perf_counter() - begin
     if json:
         console.emit_json(

@@ -26,7 +26,7 @@ from peelverify.lean.source import Source, Token
 from peelverify.lean.theorems import Theorem, find_in, index_tree
 from peelverify.lean.tree import Tree, load_tree, proofs_root
 
-__all__ = ["Binder", "LeanExample", "Page", "PythonExample", "Reasons", "binders", "page", "reasons"]
+__all__ = ["Binder", "LeanExample", "Page", "PythonExample", "Reasons", "binders", "formula", "page", "reasons"]
 
 _RELATIONS = frozenset(["≤", "<", "=", "≠", "≥", ">", "↔", "∧", "∨", "∈", "∉", "⊆", "∣", "∀", "∃", "¬"])
 #: Propositions of Lean core that hypotheses use as a method, for instance ``l.Perm m``.
@@ -146,6 +146,11 @@ def reasons(theorem: Theorem, table: Mapping[str, Any] | None = None) -> Reasons
     own = bool(entry.get("why"))
     stem = Path(theorem.file).stem
     return Reasons(entry.get("why") or table.get("files", {}).get(stem, ""), own, entry.get("formula"))
+
+
+def formula(name: str) -> str | None:
+    """LaTeX of a theorem of this package, with or without ``PeelVerify.`` in its name; None where none is given."""
+    return _table().get("theorems", {}).get(name.removeprefix("PeelVerify."), {}).get("formula")
 
 
 def page(name: str, root: Path | str | None = None) -> Page:

@@ -17,6 +17,7 @@ from peelverify import __version__
 from peelverify.certify.file import Certificate
 from peelverify.certify.verification import Verification
 from peelverify.errors import ArtifactError
+from peelverify.lean.pages import formula
 from peelverify.report import plots
 from peelverify.report.present import WORDS, base_name, present_pair
 from peelverify.report.results import present_peel, present_ranking, present_rho
@@ -72,10 +73,21 @@ def _theorem_rows(pairs: Iterable[dict[str, Any]], theorems: Iterable[Any]) -> d
             "here": name in index,
             "doc": _field(index.get(name), "doc").replace("`", ""),
             "statement": _field(index.get(name), "statement"),
+            "formula": name in used and used[name] == _field(index.get(name), "statement_hash", "sha256"),
         }
         for name in [*used, *sorted(n for n in index if n and n not in used)]
     ]
     return {"used": [r for r in rows if r["used"]], "others": [r for r in rows if not r["used"]]}
+
+
+@functools.cache
+def mathml(name: str) -> Markup:
+    """Formula of a theorem as MathML, which a browser lays out without script or network; empty if it has none."""
+    from latex2mathml.converter import convert
+
+    latex = formula(name)
+    # inside HTML the namespace is implied, and a page without any address is easier to trust
+    return Markup(convert(latex, xmlns="", display="block").replace(' xmlns=""', "") if latex else "")
 
 
 def _plain_rows(data: Mapping[str, Any], skip: Sequence[str] = ()) -> list[tuple[str, str]]:
@@ -102,6 +114,7 @@ def _environment() -> jinja2.Environment:
     )
     found.filters["svg"] = lambda plot: Markup(plots.to_svg(plot))
     found.filters["base"] = base_name
+    found.filters["mathml"] = mathml
     return found
 
 

@@ -15,6 +15,7 @@ import torch
 
 from peelverify.certify import Certificate, certify, checker, verify
 from peelverify.compress import compression_record
+from peelverify.lean.theorems import find_theorem
 from peelverify.models import load_tokenizer, save_model
 from peelverify.models.small import byte_tokenizer, small_decoder, train_decoder
 from peelverify.report.html import Pair, write_report
@@ -84,10 +85,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         path = certificate.save(root / f"{len(pairs)}.cert.json")
         recompute = {"original": original, "compressed": target} if kept is None else {}
         pairs.append(Pair(certificate, verify(path, lean=False, **recompute), record, f"../{path.name}"))
+    named = {entry["name"] for pair in pairs for entry in pair.certificate.document["theorems"]}
     page = write_report(
         root, model={"name": "base", "family": "llama", "blocks": 3, "parameters": 12345}, peel=_peel(HOSTILE),
-        rho=measure_rho(view, ids[:4], draws=3).to_json(), pairs=pairs, theorems=[], lean={"road": HOSTILE},
+        rho=measure_rho(view, ids[:4], draws=3).to_json(), pairs=pairs, lean={"road": HOSTILE},
         ranking={"criterion": HOSTILE, "scores": [0.5, 0.125, 0.75], "order": [1, 0, 2]},
+        theorems=[find_theorem(name) for name in sorted(named)],
     )
     return SimpleNamespace(page=page, pairs=pairs, url=page.as_uri())
 
@@ -378,6 +381,48 @@ def test_page_prints(page: Browser, made: SimpleNamespace) -> None:
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
     assert hidden == "none"
     assert wide <= 687
+
+
+MATHS = """
+const box = e => e.getBoundingClientRect();
+const found = [...document.querySelectorAll('math')].map(m => {
+  const signs = [...m.querySelectorAll('mi, mo, mn')].filter(e => e.textContent.trim());
+  const stacks = [...m.querySelectorAll('munderover')].map(e => {
+    const [sign, under, over] = [...e.children].map(box);
+    return under.top >= sign.top + sign.height / 2 && over.bottom <= sign.bottom - sign.height / 2;
+  });
+  return [box(m).width, box(m).height, signs.length, signs.filter(e => !(box(e).width * box(e).height)).length, stacks];
+});
+return [found, (document.body.innerText.match(/\\\\[A-Za-z]+|\\\\[{}]/g) || [])];
+"""
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_formulas_are_laid_out(page: Browser, made: SimpleNamespace, width: int) -> None:
+    """Every formula has a size, every sign in it too, limits stand above and below their sign, and no LaTeX is seen."""
+    page.open(made.url, width=width)
+    found, latex = page.run(MATHS)
+    named = {entry["name"] for pair in made.pairs for entry in pair.certificate.document["theorems"]}
+    assert len(found) == 4 + len(named)
+    stacked = 0
+    for wide, high, signs, flat, stacks in found:
+        assert wide > 60
+        assert high > 12
+        assert signs >= 5
+        assert flat == 0
+        assert all(stacks)
+        stacked += len(stacks)
+    assert stacked >= 5
+    assert latex == []
+
+
+def test_the_check_of_formulas_goes_red(page: Browser, made: SimpleNamespace) -> None:
+    """A hidden formula and a piece of LaTeX in the text are both found."""
+    page.run("document.querySelector('math').style.display = 'none'")
+    page.run("document.querySelector('h1').append('\\\\frac{a}{b}')")
+    found, latex = page.run(MATHS)
+    assert found[0][0] == 0
+    assert latex == ["\\frac"]
 
 
 def test_pictures_are_not_blank(page: Browser, made: SimpleNamespace) -> None:

@@ -14,22 +14,20 @@ from peelverify.certify import checker
 from peelverify.certify.checker import above
 from peelverify.errors import ArtifactError
 
-__all__ = ["Certificate", "above", "between"]
+__all__ = ["Certificate", "above", "between", "exact_decimal"]
+
+
+def exact_decimal(value: Fraction, up: bool, digits: int = 17) -> str:
+    """Decimal text of a number of any sign, rounded up or down."""
+    context = decimal.Context(prec=digits, rounding=decimal.ROUND_CEILING if up else decimal.ROUND_FLOOR)
+    found = context.divide(decimal.Decimal(value.numerator), decimal.Decimal(value.denominator))
+    return f"{found.normalize():+g}" if value else "0"
 
 
 def between(lo: Fraction, hi: Fraction, digits: int = 6) -> str:
-    """Decimal text of an enclosure, each end rounded away from the other: ``-0.0012 to +0.0034``; one if they agree."""
-
-    def signed(value: Fraction, up: bool) -> str:
-        if value == 0:
-            return "0"
-        rounding = decimal.ROUND_CEILING if up else decimal.ROUND_FLOOR
-        context = decimal.Context(prec=digits, rounding=rounding)
-        found = context.divide(decimal.Decimal(value.numerator), decimal.Decimal(value.denominator))
-        return f"{found.normalize():+g}"
-
-    low, high = signed(lo, False), signed(hi, True)
-    return low if low == high else f"{low} to {high}"
+    """Decimal text of an enclosure, each end rounded outwards: ``-0.0012..+0.0034``; one number if they agree."""
+    low, high = exact_decimal(lo, False, digits), exact_decimal(hi, True, digits)
+    return low if low == high else f"{low}..{high}"
 
 
 class Certificate:

@@ -46,7 +46,7 @@ def text_pool(tokenizer: Any, paths: Sequence[Path], *, length: int) -> Pool:
 
     Raises:
         ArtifactError: a file cannot be read.
-        InputError: no file holds a whole window, a file is not text, or two files have one name and content differs.
+        InputError: no file holds a whole window, or a file is not text.
     """
     from peelverify.data import read_text
 

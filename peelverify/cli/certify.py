@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from peelverify.cli import console
-from peelverify.cli.inputs import block_list, new_output, text_windows
+from peelverify.cli.inputs import block_list, new_output, window_pool
 
 __all__ = ["register"]
 
@@ -17,21 +17,29 @@ def certify_command(
     original: Annotated[str, typer.Argument(help="Model directory (safetensors) or hub id.")],
     compressed: Annotated[str, typer.Argument(help="Compressed model: directory or hub id.")],
     text: Annotated[
-        Path | None, typer.Option(help="UTF-8 text. Default: English text that ships with Python.")
+        list[Path] | None,
+        typer.Option(help="UTF-8 text to draw windows from; may be repeated. Default: text that ships with Python."),
     ] = None,
-    tokens: Annotated[int, typer.Option(help="How many tokens to use.")] = 4096,
+    tokens: Annotated[int, typer.Option(help="How many tokens to draw.")] = 4096,
     window: Annotated[int, typer.Option(help="Tokens a window.")] = 128,
     kept: Annotated[
         str | None, typer.Option(help="Blocks of the original that were kept, e.g. 0,1,3.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Certificate file to write.")] = Path("model.cert.json"),
     dtype: Annotated[str, typer.Option(help="float32, float64, bfloat16 or float16.")] = "float32",
-    attention: Annotated[str, typer.Option(help="sdpa or eager.")] = "sdpa",
+    compressed_dtype: Annotated[
+        str | None, typer.Option(help="dtype of the compressed model, if it is another one.")
+    ] = None,
+    attention: Annotated[str, typer.Option(help="auto, sdpa or eager.")] = "auto",
     batch: Annotated[int, typer.Option(help="Windows a forward pass.", min=1)] = 8,
     lean: Annotated[bool, typer.Option(help="Let the Lean kernel check the arithmetic.")] = True,
     tokens_external: Annotated[
         bool, typer.Option("--tokens-external", help="Store only the hash of the tokens.")
     ] = False,
+    every_input: Annotated[bool, typer.Option(help="Bound every matrix for every input.")] = True,
+    stream: Annotated[
+        bool | None, typer.Option(help="Read weights block by block. Default: wherever it can be done.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Certify how far COMPRESSED drifts from ORIGINAL on a text.
@@ -41,7 +49,7 @@ def certify_command(
     new_output(out)
     blocks = block_list(kept)
     console.say(f"certify: {original} against {compressed}")
-    ids = text_windows(original, text, tokens=tokens, window=window)
+    pool, windows = window_pool(original, text, tokens=tokens, window=window)
     from peelverify.certify import certify
 
     with console.progress() as bar:
@@ -53,32 +61,86 @@ def certify_command(
             bar.update(tasks[what], completed=done)
 
         certificate = certify(
-            original, compressed, ids, lean=lean, kept=blocks, dtype=dtype, attention=attention, batch=batch,
-            tokens_external=tokens_external, on_progress=on_progress,
+            original, compressed, pool=pool, windows=windows, lean=lean, kept=blocks, dtype=dtype,
+            compressed_dtype=compressed_dtype, attention=attention, batch=batch, tokens_external=tokens_external,
+            every_input=every_input, stream=stream, on_progress=on_progress, on_note=console.say,
         )
     certificate.save(out)
     if json:
         console.emit_json(summary(certificate, out))
         return
-    from peelverify.certify.file import above
-
     console.result(certificate.claim)
-    console.result(
-        f"certified  e_T in this execution <= {above(certificate.direct, 12)}; portable <= {above(certificate.bound)}"
-    )
-    console.result(
-        f"certified  chain <= {above(certificate.chain)}, "
-        f"{float(certificate.chain / certificate.direct) if certificate.direct else 1:.3f} times the direct bound"
-    )
+    for line in lines(certificate):
+        console.result(line)
     console.result(f"written    {out}")
 
 
-def summary(certificate: object, path: Path) -> dict:
+def lines(certificate: Any) -> list[str]:
+    """What a certificate says, each line with its word."""
+    from peelverify.certify.checker import parse
+    from peelverify.certify.file import above, between, exact_decimal
+
+    document = certificate.document
+    ratio = float(certificate.chain / certificate.direct) if certificate.direct else 1
+    change, largest, smallest, kl, factor, theorem = (
+        certificate.signed(name) for name in
+        ("loss_change_mean", "loss_change_largest", "loss_change_smallest", "kl_mean", "perplexity_factor",
+         "loss_change_theorem_mean")
+    )
+    same, positions = certificate.same_top
+    measured = document["measured"]
+    seen = float(measured["loss_compressed"]) - float(measured["loss_original"])
+    found = [
+        f"certified  logits: e_T <= {above(certificate.direct, 12)} over all tokens, <= "
+        f"{above(certificate.token_direct)} at any token; portable <= {above(certificate.bound)} and <= "
+        f"{above(certificate.token_bound)}",
+        f"certified  chain <= {above(certificate.chain)}, {ratio:.3f} times the direct bound",
+        f"certified  change of loss, nats: mean {between(*change)} (measured {seen:+.9f}), at a token from "
+        f"{between(*smallest)} to {between(*largest)}",
+        f"certified  by the logits' oscillation alone: mean {between(*theorem)}, of any sign <= "
+        f"{above(certificate.loss_change_mean)}, at a token <= {above(certificate.loss_change_max)}",
+        f"certified  perplexity factor {between(*factor)}" if factor else "certified  no perplexity factor: too large",
+        f"certified  KL, nats: mean {between(*kl)}, largest {between(*certificate.signed('kl_largest'))}",
+        f"certified  top token kept at {same} of {positions} positions; {len(certificate.ties)} with ties",
+    ]
+    part = document["every_input"]
+    if part:
+        worst = max(part["matrices"], key=lambda row: parse(row["bound"]), default=None)
+        if worst:
+            found.append(
+                f"certified  for every input (real arithmetic): {len(part['matrices'])} matrices, the worst "
+                f"{worst['name']} in block {worst['block']}: output changes by <= {above(parse(worst['bound']))}"
+            )
+    unseen = document["unseen"]
+    for level in unseen["levels"] if unseen else ():
+        found.append(
+            f"certified  unseen window of the pool: e_T <= {above(parse(level['error']))} and mean change of loss <= "
+            f"{exact_decimal(parse(level['loss_change']), True, 6)} except with probability <= "
+            f"{level['k']}/{level['of']} each, over the draw"
+        )
+    if unseen:
+        found.append(
+            f"measured   the text: {unseen['distinct_tokens']} distinct tokens, entropy "
+            f"{measured['token_entropy_nats']} nats, loss of the original {measured['loss_original']} nats"
+        )
+    found.append(f"compared   {document['subject']['numerics']['states']}; attention "
+                 f"{document['subject']['numerics']['attention']}")
+    return found
+
+
+def summary(certificate: Any, path: Path) -> dict:
     """The main numbers of a certificate for ``--json``; exact numbers as strings."""
-    from peelverify.certify.checker import spell
-    from peelverify.certify.file import above
+    from peelverify.certify.checker import parse, spell
+    from peelverify.certify.file import above, exact_decimal
 
     same, positions = certificate.same_top
+
+    def enclosed(name: str) -> list[str] | None:
+        pair = certificate.signed(name)
+        return None if pair is None else [exact_decimal(x, up) for x, up in zip(pair, (False, True), strict=True)]
+
+    document = certificate.document
+    unseen = document.get("unseen")
     return {
         "schema": "peelverify.certify/1",
         "path": str(path),
@@ -88,11 +150,31 @@ def summary(certificate: object, path: Path) -> dict:
         "logit_error_frobenius_portable_upper_exact": spell(certificate.bound),
         "logit_error_frobenius_upper": above(certificate.direct, 17),
         "logit_error_frobenius_measured": certificate.measured,
+        "logit_error_largest_token_portable_upper": above(certificate.token_bound, 17),
+        "logit_error_largest_token_upper": above(certificate.token_direct, 17),
         "chain_upper": above(certificate.chain, 17),
+        "loss_change_mean_enclosure_nats_per_token": enclosed("loss_change_mean"),
+        "loss_change_largest_enclosure_nats": enclosed("loss_change_largest"),
+        "loss_change_smallest_enclosure_nats": enclosed("loss_change_smallest"),
+        "perplexity_factor_enclosure": enclosed("perplexity_factor"),
+        "kl_mean_enclosure_nats_per_token": enclosed("kl_mean"),
+        "kl_largest_enclosure_nats": enclosed("kl_largest"),
         "loss_change_mean_upper_nats_per_token": above(certificate.loss_change_mean),
         "loss_change_max_upper_nats": above(certificate.loss_change_max),
         "same_top_positions": same,
+        "tied_positions": len(certificate.ties),
         "positions": positions,
+        "attention": document["subject"]["numerics"]["attention"],
+        "states": document["subject"]["numerics"]["states"],
+        "unseen": [
+            {
+                "probability_upper": [level["k"], level["of"]],
+                "logit_error_frobenius_upper": above(parse(level["error"]), 17),
+                "loss_change_mean_upper_nats_per_token": exact_decimal(parse(level["loss_change"]), True),
+            }
+            for level in unseen["levels"]
+        ] if unseen else None,
+        "seconds": {key: round(value, 3) for key, value in certificate.seconds.items()},
     }
 
 

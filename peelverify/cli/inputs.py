@@ -10,7 +10,7 @@ from typing import Any
 
 from peelverify.errors import ArtifactError, InputError
 
-__all__ = ["block_list", "new_output", "result_folder", "text_windows"]
+__all__ = ["block_list", "new_output", "result_folder", "text_windows", "window_pool"]
 
 
 def text_windows(
@@ -41,6 +41,42 @@ def text_windows(
     longest = config.get("max_position_embeddings") or config.get("n_positions") or window
     length = min(window, int(longest), tokens)
     return windows(load_tokenizer(directory), content, length=length, count=max(1, tokens // length))
+
+
+def window_pool(
+    model: str | os.PathLike[str], texts: list[Path] | None, *, tokens: int, window: int
+) -> tuple[Any, int]:
+    """All windows of the given texts, and how many of them make about ``tokens`` tokens.
+
+    Args:
+        model: model directory, for its tokenizer and its longest position.
+        texts: UTF-8 files; None for the held-out part of the text that ships with Python.
+        tokens: about how many tokens to draw; rounded down to whole windows, at least one.
+        window: tokens a window; shortened to the longest position of the model.
+    """
+    from peelverify.certify.pool import Pool, text_pool
+    from peelverify.data import builtin_text, split_text, windows
+    from peelverify.models import load_tokenizer
+    from peelverify.models.load import read_config, resolve_model
+
+    if tokens < 2:
+        raise InputError(f"--tokens needs at least 2, got {tokens}; give a larger number")
+    directory = resolve_model(model)
+    config = read_config(directory)
+    longest = config.get("max_position_embeddings") or config.get("n_positions") or window
+    length = min(window, int(longest), tokens)
+    tokenizer = load_tokenizer(directory)
+    if texts:
+        pool = text_pool(tokenizer, texts, length=length)
+    else:
+        pool = Pool(windows(tokenizer, split_text(builtin_text())[1], length=length), {})
+    count = max(1, tokens // length)
+    if count > len(pool.ids):
+        raise InputError(
+            f"--tokens {tokens} needs {count} windows of {length} tokens, got text for {len(pool.ids)}; "
+            "give more text, or fewer tokens"
+        )
+    return pool, count
 
 
 def block_list(text: str | None, option: str = "--kept") -> list[int] | None:

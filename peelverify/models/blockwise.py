@@ -65,6 +65,11 @@ class BlockSource:
         self.read_seconds = 0.0
 
     @property
+    def device(self) -> torch.device:
+        """Where the blocks run."""
+        return torch.device("cpu") if self.streamed else self.view.device
+
+    @property
     def attention(self) -> str:
         """Attention implementation in use."""
         return self.view.config._attn_implementation

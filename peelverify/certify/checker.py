@@ -353,7 +353,7 @@ def check_unseen(unseen: dict, cert: dict) -> None:
     windows, length = subject["tokens"]["shape"]
     total = whole(pool["windows"], "windows of the pool", windows, 1 << 32)
     named = {"original": subject["original"]["files"], "compressed": subject["compressed"]["files"],
-             "pool": pool["sha256"]}
+             "pool": pool["sha256"], "windows": total}
     need(pool["seed"] == digest(named), "the seed of the draw is not the hash of models and pool")
     need(pool["drawn"] == draw(pool["seed"], total, windows), "the windows are not those that the seed draws")
     rows = cert["numbers"]["units"]["windows"]

@@ -85,7 +85,7 @@ def draw_windows(
         The windows drawn, (count, length), in the order of the draw, and what the certificate says of the draw.
     """
     total, sha = len(pool.ids), pool_sha256(pool.ids)
-    seed = digest({"original": dict(original), "compressed": dict(compressed), "pool": sha})
+    seed = digest({"original": dict(original), "compressed": dict(compressed), "pool": sha, "windows": total})
     drawn = draw(seed, total, min(count, total))
     facts = {"files": dict(pool.files), "sha256": sha, "windows": total, "seed": seed, "drawn": drawn}
     return pool.ids[drawn], facts

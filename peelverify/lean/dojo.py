@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from peelverify.errors import ArtifactError, ToolchainError
+from peelverify.errors import ArtifactError, InputError, ToolchainError
 from peelverify.lean.commands import Command, split_commands
 from peelverify.lean.theorems import Theorem, index_tree
 from peelverify.lean.tree import Tree, load_tree, proofs_root
@@ -183,6 +183,7 @@ def theorems(repository: Path | str, root: Path | str | None = None) -> tuple[Do
 
     Raises:
         ArtifactError: if the folder exists or cannot be made.
+        InputError: if the root has no file ``lean-toolchain``.
         ToolchainError: if lean-dojo or git is missing.
 
     Not for:
@@ -190,6 +191,8 @@ def theorems(repository: Path | str, root: Path | str | None = None) -> tuple[Do
     """
     dojo = _lean_dojo()
     tree = load_tree(proofs_root(root))
+    if not (tree.root / "lean-toolchain").is_file():
+        raise InputError(f"LeanDojo needs the file lean-toolchain in {tree.root}, got none; write one")
     folder = Path(repository).resolve()
     commit = _write(folder, tree)
     repo = dojo.LeanGitRepo(str(folder), commit)

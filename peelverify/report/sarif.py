@@ -53,7 +53,7 @@ def _rules(found: Sequence[Finding]) -> list[dict[str, Any]]:
             "name": "".join(word.capitalize() for word in item.rule.replace("/", "-").split("-")),
             "shortDescription": {"text": _text(visible(item.title))},
             "fullDescription": {"text": about},
-            "help": {"text": f"{about} See the section on certificates in the README of peelverify."},
+            "help": {"text": f"{about} `peelverify verify --help` says how to check it."},
         })
     return list(rules.values())
 

@@ -115,6 +115,33 @@ def test_every_theorem_in_leandojos_types(python: Path, tmp_path: Path) -> None:
     assert {item["commit"] for item in written} == {head}
 
 
+def test_the_command_writes_what_was_proved(python: Path, project: Callable[..., Path], tmp_path: Path) -> None:
+    """`prove --dojo` builds first: a proof that fails leaves no file."""
+    script = "import sys\nfrom peelverify.cli.app import main\nsys.exit(main(sys.argv[1:]))"
+    # the command line needs typer and rich, which are in this environment
+    path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))])
+    environment = {**os.environ, "PYTHONPATH": path, "CACHE_DIR": str(tmp_path / "cache")}
+    broken = project()
+    (broken / "Proofs/B.lean").write_text(
+        (broken / "Proofs/B.lean").read_text().replace("a + a + a + a", "a + a"), encoding="utf-8"
+    )
+    unnamed, good = project(), project()
+    for root in (broken, good):
+        (root / "lean-toolchain").write_text("leanprover/lean4:v4.28.0\n", encoding="utf-8")
+    for root, status in ((broken, 1), (unnamed, 2), (good, 0)):
+        out = tmp_path / "theorems.json"
+        done = subprocess.run(
+            [python, "-c", script, "prove", "--road", "wasm", "--root", root, "--dojo", out],
+            capture_output=True, text=True, check=False, timeout=400, env=environment,
+        )
+        assert done.returncode == status, done.stderr[-2000:]
+        assert out.exists() is (status == 0)
+        assert ("needs the file lean-toolchain" in done.stderr) is (status == 2)
+    assert [item["full_name"] for item in json.loads(out.read_text(encoding="utf-8"))] == [
+        "PeelVerify.twice_add", "PeelVerify.fourTimes_eq",
+    ]
+
+
 def test_the_network_guard_is_not_blind(python: Path, tmp_path: Path) -> None:
     """The same guard stops LeanDojo from making a repository of a URL."""
     script = NO_NETWORK + (

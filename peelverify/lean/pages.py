@@ -332,7 +332,10 @@ def _run(doc: str, names: dict[str, Any]) -> tuple[PythonExample, ...]:
             continue
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(example.source, "<example>", "single"), names)
+            try:
+                exec(compile(example.source, "<example>", "single"), names)
+            except Exception as error:  # an example may show an error on purpose; a page must not die of one
+                print(f"{type(error).__name__}: {error}")
         found.append(PythonExample(example.source.strip(), printed.getvalue().strip()))
     return tuple(found)
 

@@ -116,6 +116,12 @@ def test_a_page_has_a_live_example_and_places(monkeypatch: pytest.MonkeyPatch) -
     assert page("OpNorm2Le.mul").python_examples[-1].result == "-1"
 
 
+def test_an_example_that_fails_is_shown() -> None:
+    """An error in an example stands on the page as its result, and what is marked to be skipped is not run."""
+    ran = pages._run(">>> 1 / 0\n>>> undefined  # doctest: +SKIP\n>>> 2 + 2\n4\n", {})
+    assert [example.result for example in ran] == ["ZeroDivisionError: division by zero", "4"]
+
+
 def test_every_mirrored_theorem_has_an_example_that_runs() -> None:
     """Each mirror's own examples run and print what their docstring says."""
     import doctest

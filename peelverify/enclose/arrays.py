@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import ml_dtypes
@@ -150,6 +151,15 @@ def _probe_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return left @ right
 
 
+@cache
+def _probes() -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    left, right, tiny = (np.zeros((_PROBE, _PROBE)) for _ in range(3))
+    left[:, 0], left[:, -1] = 1 + 2.0**-26, 1.0
+    right[0], right[-1] = 1 - 2.0**-26, -1.0
+    tiny[:, 5] = 2.0**-537
+    return (left, right), (tiny, np.ascontiguousarray(tiny.T))
+
+
 def require_exact_products() -> None:
     """Refuse matrix products that are less exact than float64 or flush subnormals, in any thread they use.
 
@@ -160,13 +170,8 @@ def require_exact_products() -> None:
         NumericalError: if an entry of the probe is off.
     """
     require_gradual_underflow()
-    left, right = np.zeros((_PROBE, _PROBE)), np.zeros((_PROBE, _PROBE))
-    left[:, 0], left[:, _PROBE - 1] = 1 + 2.0**-26, 1.0
-    right[0], right[_PROBE - 1] = 1 - 2.0**-26, -1.0
-    full = _probe_product(left, right)
-    left[:, [0, _PROBE - 1]], right[[0, _PROBE - 1]] = 0.0, 0.0
-    left[:, 5], right[5] = 2.0**-537, 2.0**-537
-    small = _probe_product(left, right)
+    pairs = _probes()
+    full, small = (_probe_product(left, right) for left, right in pairs)
     if (full != -(2.0**-52)).any() or (small.view(np.int64) != 1).any():
         raise NumericalError(
             "enclosures need matrix products in full float64 with gradual underflow, got less from this BLAS; "

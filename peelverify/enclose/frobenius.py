@@ -11,6 +11,7 @@ by its own power of two, which is exact, and the classes are added without round
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,6 +49,12 @@ class Interval(NamedTuple):
 _ZERO = Interval(Fraction(0), Fraction(0))
 
 
+@cache
+def relative_error(roundings: int) -> Fraction:
+    """Relative error of so many roundings in float64, exactly."""
+    return gamma(UNIT, roundings)
+
+
 @mirrors("PeelVerify.signed_enclosure")
 def product_slack(magnitude: Fraction, roundings: int, underflow: Fraction) -> Fraction:
     """Bound how far a computed sum of products is from the exact one.
@@ -74,12 +81,14 @@ def product_slack(magnitude: Fraction, roundings: int, underflow: Fraction) -> F
         >>> product_slack(Fraction(0), 3, Fraction(1, 8)) > Fraction(1, 8)
         True
     """
-    relative = gamma(UNIT, roundings)
+    relative = relative_error(roundings)
     return relative * nonneg_sum_upper(magnitude, relative, underflow) + underflow
 
 
 def _block_sums(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Float64 sums of x*y over blocks of `BLOCK` entries, the last one shorter."""
+    if x.size <= BLOCK:
+        return np.array([x @ y])
     whole = x.size - x.size % BLOCK
     sums = np.vecdot(x[:whole].reshape(-1, BLOCK), y[:whole].reshape(-1, BLOCK))
     return sums if whole == x.size else np.append(sums, np.vecdot(x[whole:], y[whole:]))
@@ -104,8 +113,7 @@ class _Sums:
 
     def safe(self) -> bool:
         """Whether nothing overflowed, and what underflowed is far below the sum."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            size = float(sum(float(np.abs(part).sum()) for part in (self.magnitudes or self.totals)))
+        size = sum(float(np.abs(part).sum()) for part in (self.magnitudes or self.totals))
         return _SAFE < size < np.inf
 
     def enclose(self, carried: int) -> Interval:
@@ -115,7 +123,7 @@ class _Sums:
         total = exact_sum(np.concatenate(self.totals))
         roundings, floor = self.longest + 2 * carried, self.count * ETA
         if not self.magnitudes:
-            relative = gamma(UNIT, roundings)
+            relative = relative_error(roundings)
             lower = max(nonneg_sum_lower(total, relative, floor), Fraction(0))
             return Interval(lower, nonneg_sum_upper(total, relative, floor))
         slack = product_slack(exact_sum(np.concatenate(self.magnitudes)), roundings, floor)
@@ -167,7 +175,8 @@ def _enclose(left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...] | None,
             if right is not None:
                 y = _difference(chunk[len(left)], chunk[-1] if len(right) > 1 else None, split=False)[0][1]
             plain.add(x, y)
-    if plain.safe():
+        safe = plain.safe()
+    if safe:
         return plain.enclose(carried)
     for raw in arrays:
         require_finite(raw)

@@ -28,7 +28,8 @@ def entries(array) -> list[F]:
 
 def matrices(elements=ANY_FLOAT, rows=4, columns=5):
     """Float64 matrices of any magnitude, up to so many rows and columns."""
-    return st.tuples(st.integers(1, rows), st.integers(1, columns)).flatmap(lambda shape: hnp.arrays(np.float64, shape, elements=elements))
+    shapes = st.tuples(st.integers(1, rows), st.integers(1, columns))
+    return shapes.flatmap(lambda shape: hnp.arrays(np.float64, shape, elements=elements))
 
 
 def vectors(length, elements=ANY_FLOAT):

@@ -121,7 +121,7 @@ def test_a_plain_float_sum_would_be_outside() -> None:
 
 def test_a_missing_error_term_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the rounding term the enclosure misses the truth: the tests above would go red."""
-    monkeypatch.setattr(frobenius_module, "gamma", lambda unit, roundings: Fraction(0))
+    monkeypatch.setattr(frobenius_module, "relative_error", lambda roundings: Fraction(0))
     monkeypatch.setattr(frobenius_module, "ETA", Fraction(0))
     rng = np.random.default_rng(1)
     missed = 0

@@ -1,0 +1,385 @@
+"""Random enclosures and model pairs against exact arithmetic, by the million; stopped and resumed as you like.
+
+    python -m tests.oracle.soak [--cases N] [--pairs M] [--seconds S] [--seed K] [--state FILE]
+
+A case is one array, pair or triple of arrays of random type, shape, scale and layout; every bound on it is compared
+with whole-number arithmetic, and one in 80 also with mpmath at two precisions and with python-flint. A model pair is
+a tiny decoder and a changed copy; every enclosed number of its certificate is compared with exact sums. Batch b of
+seed s is always the same, so a failure names all that is needed to see it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from peelverify import enclose as en
+from tests.oracle import exactly
+from tests.oracle.exactly import integers, value
+
+BATCH = 500
+DTYPES = (np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+LAYOUTS = ("C", "F", "strided", "reversed", "swapped", "readonly")
+
+
+_FAR = 1e300
+"""What is said of a distance beyond all floats: the truth is subnormal many times over."""
+Number = tuple[int, int]
+"""An exact number as numerator and denominator > 0, not reduced."""
+
+
+def pair(k: int, e: int) -> Number:
+    """The number k 2**e, not reduced."""
+    return (k << e, 1) if e >= 0 else (k, 1 << -e)
+
+
+class Wrong(AssertionError):
+    """A bound on the wrong side."""
+
+
+class Tally:
+    """Counts, and the tightest and loosest relative distance between bound and truth, by kind of bound."""
+
+    def __init__(self, data: dict[str, Any] | None = None) -> None:
+        self.kinds: dict[str, dict[str, Any]] = data or {}
+
+    def add(self, kind: str, distance: float | None) -> None:
+        """Count a bound; `distance` is |bound - truth| relative to the truth or its scale, None where that is 0."""
+        entry = self.kinds.setdefault(kind, {"bounds": 0, "tightest": None, "loosest": None})
+        entry["bounds"] += 1
+        if distance is not None:
+            if entry["tightest"] is None:
+                entry["tightest"] = entry["loosest"] = distance
+            elif distance < entry["tightest"]:
+                entry["tightest"] = distance
+            elif distance > entry["loosest"]:
+                entry["loosest"] = distance
+
+    def both(self, kind: str, low: Fraction, truth: Number, high: Fraction, scale: Number | None = None) -> None:
+        """Check low <= truth <= high, in whole numbers, and count both; `scale` is what a distance is relative to."""
+        tn, td = truth
+        sn, sd = (abs(tn), td) if scale is None else scale
+        below = tn * low.denominator - low.numerator * td
+        above = high.numerator * td - tn * high.denominator
+        if below < 0 or above < 0:
+            raise Wrong(f"{kind}: {low} <= {Fraction(tn, td)} <= {high} is false")
+        self.add(f"{kind} lower", _ratio(below * sd, td * low.denominator * sn))
+        self.add(f"{kind} upper", _ratio(above * sd, td * high.denominator * sn))
+
+
+def _ratio(top: int, bottom: int) -> float | None:
+    if bottom == 0:
+        return None
+    try:
+        return top / bottom
+    except OverflowError:
+        return _FAR
+
+
+def _bits(rng: np.random.Generator, dtype: np.dtype, size: int) -> np.ndarray:
+    """Numbers with random bits: every magnitude of the type, subnormal ones included."""
+    width = {8: np.uint64, 4: np.uint32, 2: np.uint16}[dtype.itemsize]
+    raw = rng.integers(0, np.iinfo(width).max, size, dtype=width, endpoint=True).view(dtype)
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        raw[~np.isfinite(raw)] = 1
+    return raw
+
+
+def draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, kind: int) -> np.ndarray:
+    """An array of one of ten kinds: magnitudes, cancellation, grading, low rank, whole numbers, zeros."""
+    size = int(np.prod(shape))
+    normal = rng.standard_normal(size)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        if kind == 0:
+            flat = _bits(rng, dtype, size)
+        elif kind == 1:
+            flat = normal * 2.0 ** rng.integers(*((-1060, 1000) if dtype.itemsize == 8 else (-20, 10)))
+        elif kind == 2:
+            flat = np.where(np.arange(size) % 2, 1e4, -1e4) + normal * 2.0**-30
+        elif kind == 3:
+            flat = normal * 2.0 ** rng.integers(-12, 12, size)
+        elif kind == 4 and len(shape) == 2:
+            flat = np.outer(normal[: shape[0]], rng.standard_normal(shape[1])).ravel()
+        elif kind == 5:
+            flat = rng.integers(-9, 10, size) / 4.0
+        elif kind == 6:
+            flat = np.where(rng.random(size) < 0.7, 0.0, normal)
+        elif kind == 7:
+            flat = np.full(size, normal[0] if size else 0.0)
+        elif kind == 8:
+            flat = np.ldexp(normal, -1070 if dtype.itemsize == 8 else -12)
+        else:
+            flat = normal
+        array = np.asarray(flat).astype(dtype).reshape(shape)
+        array[~np.isfinite(array)] = 1
+        return array
+
+
+def lay_out(array: np.ndarray, layout: str) -> np.ndarray:
+    """The same values with another memory layout."""
+    if layout == "F":
+        return np.asfortranarray(array)
+    if layout == "strided":
+        wide = np.zeros(tuple(2 * n for n in array.shape), array.dtype)
+        view = wide[tuple(slice(None, None, 2) for _ in array.shape)]
+        view[...] = array
+        return view
+    if layout == "reversed":
+        back = tuple(slice(None, None, -1) for _ in array.shape)
+        return np.ascontiguousarray(array[back])[back]
+    if layout == "swapped" and array.dtype != ml_dtypes.bfloat16:
+        return array.astype(array.dtype.newbyteorder(">"))
+    array = array.copy()
+    array.flags.writeable = layout != "readonly"
+    return array
+
+
+def check_fro(tally: Tally, rng: np.random.Generator, make: Callable[..., np.ndarray], deep: bool) -> None:
+    """Frobenius norm and sum of squares."""
+    array = make(tuple(rng.integers(0 if rng.random() < 0.02 else 1, 6, rng.integers(1, 4)).tolist()))
+    whole, e = integers(array)
+    truth = pair(sum(k * k for k in whole), 2 * e)
+    low, high = en.norm_fro_lower(array), en.norm_fro_upper(array)
+    tally.both("fro squared", low * low, truth, high * high)
+    if truth[0] == 0 and high != 0:
+        raise Wrong(f"fro: {float(high)!r} for zeros")
+    if deep and truth[0]:
+        found = en.sum_sq(array)
+        tally.both("sum of squares", found.lo, truth, found.hi)
+        norm = exactly.agreed_norm(array, "fro")
+        tally.both("fro by mpmath", low, (norm.numerator, norm.denominator), high * (1 + Fraction(1, 10**50)))
+        if not exactly.flint_contains(array, low, high):
+            raise Wrong("fro: the ball of python-flint lies outside")
+
+
+def check_difference(tally: Tally, rng: np.random.Generator, make: Callable[..., np.ndarray], deep: bool) -> None:
+    """Errors, inner products and inner products of differences."""
+    shape = (int(rng.integers(1, 12)),)
+    x, y, z, w = (make(shape) for _ in range(4))
+    if rng.random() < 0.3:
+        y = x.copy()
+        y[: len(y) // 2] = make(shape)[: len(y) // 2].astype(x.dtype)
+    n = len(x)
+    whole, e = integers(np.concatenate([a.astype(np.float64) for a in (x, y, z, w)]))
+    xs, ys, zs, ws = whole[:n], whole[n : 2 * n], whole[2 * n : 3 * n], whole[3 * n :]
+    p, q = ([a - b for a, b in zip(*ends, strict=True)] for ends in ((xs, ys), (zs, ws)))
+    found = en.error_sq(x, y)
+    tally.both("error squared", found.lo, pair(sum(a * a for a in p), 2 * e), found.hi)
+    if rng.random() < 0.5:
+        found = en.inner_of_differences(x, y, z, w)
+        terms = [a * b for a, b in zip(p, q, strict=True)]
+        tally.both("inner of differences", found.lo, pair(sum(terms), 2 * e), found.hi,
+                   pair(sum(map(abs, terms)), 2 * e))
+    else:
+        terms = [a * b for a, b in zip(xs, zs, strict=True)]
+        tally.both("inner", en.inner_lower(x, z), pair(sum(terms), 2 * e), en.inner_upper(x, z),
+                   pair(sum(map(abs, terms)), 2 * e))
+
+
+def check_sums(tally: Tally, rng: np.random.Generator, make: Callable[..., np.ndarray], deep: bool) -> None:
+    """Row sums or column sums, and the largest entry."""
+    array = make(tuple(rng.integers(1, 10, 2).tolist()))
+    whole, e = integers(array)
+    rows = [whole[i : i + array.shape[1]] for i in range(0, len(whole), array.shape[1])]
+    if rng.random() < 0.5:
+        tally.both("opinf", en.norm_opinf_lower(array), pair(max(sum(map(abs, r)) for r in rows), e),
+                   en.norm_opinf_upper(array))
+    else:
+        columns = zip(*rows, strict=True)
+        tally.both("op1", en.norm_op1_lower(array), pair(max(sum(map(abs, c)) for c in columns), e),
+                   en.norm_op1_upper(array))
+    tally.both("max", en.norm_max_lower(array), pair(max(map(abs, whole)), e), en.norm_max_upper(array))
+
+
+def check_product(tally: Tally, rng: np.random.Generator, make: Callable[..., np.ndarray], deep: bool) -> None:
+    """Enclosed products and residuals; magnitudes are kept where the product is finite."""
+    m, n, p = rng.integers(1, 5, 3).tolist()
+    z, w, t = make((m, n), moderate=True), make((n, p), moderate=True), make((m, p), moderate=True)
+    (zi, ze), (wi, we) = integers(z), integers(w)
+    left = [zi[i : i + n] for i in range(0, m * n, n)]
+    right = [wi[j::p] for j in range(p)]
+    e = ze + we
+    exact = [[sum(a * b for a, b in zip(row, c, strict=True)) for c in right] for row in left]
+    size = [[sum(abs(a * b) for a, b in zip(row, c, strict=True)) for c in right] for row in left]
+    if rng.random() < 0.3:
+        t = np.array([[float(value(k, e)) for k in row] for row in exact])
+    if rng.random() < 0.5:
+        approx, radius = en.matmul_enclosed(z, w)
+        for i in range(m):
+            for j in range(p):
+                middle, r = Fraction(float(approx[i, j])), Fraction(float(radius[i, j]))
+                tally.both("product", middle - r, pair(exact[i][j], e), middle + r, pair(size[i][j], e))
+        return
+    ti, te = integers(t)
+    f = min(te, e)
+    rest = [(a << (te - f)) - (b << (e - f)) for a, b in zip(ti, (k for row in exact for k in row), strict=True)]
+    scale = sum((k << (e - f)) ** 2 for row in size for k in row) + sum((k << (te - f)) ** 2 for k in ti)
+    low, high = en.residual_norm_fro_lower(t, z, w), en.residual_norm_fro_upper(t, z, w)
+    tally.both("residual squared", low * low, pair(sum(k * k for k in rest), 2 * f), high * high, pair(scale, 2 * f))
+
+
+def check_op2(tally: Tally, rng: np.random.Generator, make: Callable[..., np.ndarray], deep: bool) -> None:
+    """Spectral norm, decided by the leading minors of c^2 I - A A^T."""
+    array = make((int(rng.integers(1, 5)), int(rng.integers(1, 7))))
+    if rng.random() < 0.5:
+        array = array.T
+    low, high = en.norm_op2_lower(array), en.norm_op2_upper(array)
+    whole, e = integers(array)
+    rows = [whole[i : i + array.shape[1]] for i in range(0, len(whole), array.shape[1])]
+    if not any(whole):
+        if high or low:
+            raise Wrong("op2: not zero for zeros")
+        tally.add("op2 of zeros", None)
+        return
+    if not exactly.reaches_op2_sq(rows, e, high * high):
+        raise Wrong(f"op2: {float(high)!r} is below the norm")
+    if exactly.exceeds_op2_sq(rows, e, low * low):
+        raise Wrong(f"op2: {float(low)!r} is above the norm")
+    tally.add("op2 upper to lower", float(high / low - 1))
+    if exactly.exceeds_op2_sq(rows, e, (high * (1 - Fraction(1, 10**6))) ** 2):
+        raise Wrong("op2: the upper bound is not within 1e-6")
+    if deep:
+        norm = exactly.agreed_norm(array, "op2")
+        tally.both("op2 by mpmath", low * (1 - Fraction(1, 10**40)), (norm.numerator, norm.denominator),
+                   high * (1 + Fraction(1, 10**40)))
+
+
+CHECKS = {check_fro: 0.5, check_difference: 0.2, check_sums: 0.2, check_product: 0.06, check_op2: 0.04}
+
+
+def batch(seed: int, number: int, tally: Tally, size: int = BATCH) -> None:
+    """Run one batch of cases."""
+    rng = np.random.default_rng([seed, number])
+    checks = rng.choice(len(CHECKS), size, p=list(CHECKS.values()))
+    for index in range(size):
+        check = list(CHECKS)[checks[index]]
+        arrays: list[np.ndarray] = []
+        dtype, kind = DTYPES[rng.integers(len(DTYPES))], int(rng.integers(10))
+
+        def make(
+            shape: tuple[int, ...], *, moderate: bool = False, dtype=dtype, kind=kind, arrays=arrays
+        ) -> np.ndarray:
+            if moderate and dtype.itemsize == 8 and kind in (0, 1):
+                kind = 3
+            array = lay_out(draw(rng, shape, dtype, kind), LAYOUTS[rng.integers(len(LAYOUTS))])
+            arrays.append(array)
+            return array
+
+        try:
+            check(tally, rng, make, number % 10 == 0 and index % 8 == 0)
+        except Exception as error:
+            raise Wrong(
+                f"seed {seed}, batch {number}, case {index}, {check.__name__}, {dtype}, kind {kind}: {error!r}; arrays "
+                + repr([(a.shape, a.astype(np.float64).tolist()) for a in arrays])[:2000]
+            ) from error
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write the state through a temporary file, so that it is whole at any time."""
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def load(path: Path | None, seed: int) -> dict[str, Any]:
+    """The state to go on with; a file of another seed or schema is refused."""
+    if path is None or not path.exists():
+        return {"schema": "peelverify.soak/1", "seed": seed, "cases": 0, "pairs": 0, "kinds": {}, "seconds": 0.0}
+    state = json.loads(path.read_text(encoding="utf-8"))
+    if state.get("schema") != "peelverify.soak/1" or state.get("seed") != seed:
+        raise SystemExit(f"{path} is not a state of seed {seed}; give another --state or --seed")
+    return state
+
+
+def run(
+    *, cases: int, pairs: int, seconds: float | None, seed: int, state_file: Path | None,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Go on until the counts or the time are reached.
+
+    Args:
+        cases: enclosure cases in all, earlier runs included; rounded up to whole batches.
+        pairs: model pairs in all, earlier runs included.
+        seconds: wall clock of this run; None for no limit.
+        seed: decides every case.
+        state_file: where the state is kept; None keeps none.
+        say: called with progress.
+
+    Returns:
+        The state: counts, and for each kind of bound the tightest and loosest distance.
+
+    Raises:
+        Wrong: the first bound on the wrong side.
+    """
+    state = load(state_file, seed)
+    tally = Tally(state["kinds"])
+    state["kinds"] = tally.kinds
+    begin = told = time.perf_counter()
+    before = state["seconds"]
+
+    def due() -> bool:
+        nonlocal told
+        now = time.perf_counter()
+        state["seconds"] = round(before + now - begin, 1)
+        if now - told > 5:
+            told = now
+            if state_file:
+                save(state_file, state)
+            say(f"{state['cases']} cases, {state['pairs']} pairs, {state['seconds']:.0f} s")
+        return seconds is not None and now - begin > seconds
+
+    late = False
+    try:
+        while state["cases"] < cases and not late:
+            batch(seed, state["cases"] // BATCH, tally)
+            state["cases"] += BATCH
+            late = due()
+        if state["pairs"] < pairs and not late:
+            from tests.oracle.pairs import check_pair
+
+            while state["pairs"] < pairs and not late:
+                check_pair(tally, np.random.default_rng([seed, 1, state["pairs"]]))
+                state["pairs"] += 1
+                late = due()
+    finally:
+        due()
+        if state_file:
+            save(state_file, state)
+    return state
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; 0 if every bound was on its side, 1 if one was not."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=1_000_000, help="enclosure cases in all (default 1,000,000)")
+    parser.add_argument("--pairs", type=int, default=1_000, help="model pairs in all (default 1,000)")
+    parser.add_argument("--seconds", type=float, help="stop after so long; run again to go on")
+    parser.add_argument("--seed", type=int, default=0, help="decides every case (default 0)")
+    parser.add_argument("--state", type=Path, default=Path("soak-state.json"), help="state file (soak-state.json)")
+    arguments = parser.parse_args(argv)
+    try:
+        state = run(cases=arguments.cases, pairs=arguments.pairs, seconds=arguments.seconds, seed=arguments.seed,
+                    state_file=arguments.state, say=lambda text: print(text, file=sys.stderr, flush=True))
+    except Wrong as error:
+        print(f"WRONG: {error}")
+        return 1
+    print(f"{state['cases']} cases and {state['pairs']} model pairs, {state['seconds']} s, seed {state['seed']}: "
+          "every bound on its side")
+    print(f"{'kind':28} {'bounds':>9} {'tightest':>10} {'loosest':>10}")
+    for kind, entry in state["kinds"].items():
+        ends = ["-" if entry[k] is None else f"{entry[k]:.2e}" for k in ("tightest", "loosest")]
+        print(f"{kind:28} {entry['bounds']:>9} {ends[0]:>10} {ends[1]:>10}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""A few seconds of the soak, and that it goes red: on bounds that are too tight, and on nothing at all."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from peelverify import enclose
+from peelverify.enclose import Interval, frobenius, operator, products
+from tests.oracle import exactly, soak
+from tests.oracle.pairs import check_pair
+
+BOUNDS = {"fro squared", "sum of squares", "fro by mpmath", "error squared", "inner of differences", "inner", "opinf",
+          "op1", "max", "product", "residual squared", "op2 by mpmath"}
+
+
+def test_a_short_soak_finds_every_bound_on_its_side() -> None:
+    """A thousand cases and a handful of model pairs, each bound counted on both sides and sharp."""
+    state = soak.run(cases=1000, pairs=6, seconds=None, seed=20, state_file=None)
+    assert state["cases"] == 1000
+    assert state["pairs"] == 6
+    seen = state["kinds"]
+    assert {f"{kind} {side}" for kind in BOUNDS for side in ("lower", "upper")} <= set(seen)
+    assert seen["op2 upper to lower"]["loosest"] < 1e-6
+    for kind in ("fro squared", "error squared", "inner", "op1", "pair error squared"):
+        assert seen[f"{kind} upper"]["loosest"] < 2e-12
+        assert seen[f"{kind} lower"]["loosest"] < 2e-12
+
+
+def test_the_same_seed_gives_the_same_cases() -> None:
+    """Counts and distances repeat to the last bit."""
+    first, second = soak.Tally(), soak.Tally()
+    soak.batch(3, 1, first, size=60)
+    soak.batch(3, 1, second, size=60)
+    assert first.kinds == second.kinds
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path) -> None:
+    """Two runs with one state file count what one run counts; a foreign state is refused."""
+    path = tmp_path / "state.json"
+    soak.run(cases=500, pairs=0, seconds=None, seed=5, state_file=path)
+    resumed = soak.run(cases=1000, pairs=0, seconds=None, seed=5, state_file=path)
+    whole = soak.run(cases=1000, pairs=0, seconds=None, seed=5, state_file=None)
+    assert resumed["kinds"] == whole["kinds"] == json.loads(path.read_text())["kinds"]
+    with pytest.raises(SystemExit, match="not a state of seed 6"):
+        soak.run(cases=1000, pairs=0, seconds=None, seed=6, state_file=path)
+
+
+DAMAGE = {
+    "fro": (enclose, "norm_fro_upper", enclose.norm_fro_lower),
+    "op2 above": (enclose, "norm_op2_lower", enclose.norm_op2_upper),
+    "op2 below": (enclose, "norm_op2_upper", lambda a: enclose.norm_op2_lower(a) * (1 - Fraction(1, 10**9))),
+    "op1": (enclose, "norm_op1_upper", lambda a: enclose.norm_op1_lower(a) * (1 - Fraction(1, 10**9))),
+    "rounding": (frobenius, "relative_error", lambda n: Fraction(0)),
+    "radius": (products, "gamma", lambda u, n: Fraction(0)),
+    "loose": (operator, "_START", 2.0**-18),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_found(name, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each damage to an enclosure ends the run, and the message says how to see it again."""
+    home, attribute, broken = DAMAGE[name]
+    monkeypatch.setattr(home, attribute, broken)
+    with pytest.raises(soak.Wrong, match="seed 1, batch"):
+        soak.run(cases=1000, pairs=0, seconds=None, seed=1, state_file=None)
+
+
+def test_a_damaged_pair_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bound of a model pair that is too tight is found."""
+    from tests.oracle import pairs
+
+    real = pairs.measure_pair
+
+    def tight(*args, **named):
+        found = real(*args, **named)
+        for block in found.blocks:
+            block.propagated_sq = Interval(block.propagated_sq.lo, block.propagated_sq.lo)
+        return found
+
+    monkeypatch.setattr(pairs, "measure_pair", tight)
+    with pytest.raises(soak.Wrong):
+        for k in range(5):
+            check_pair(soak.Tally(), np.random.default_rng(k))
+
+
+def test_the_judges_agree() -> None:
+    """Whole numbers, mpmath and python-flint give one answer, and the minors tell above from below."""
+    array = np.array([[3.0, 1.0], [0.0, 4.0]])
+    assert exactly.integers(array) == ([3 << 52, 1 << 52, 0, 4 << 52], -52)
+    assert abs(exactly.agreed_norm(array, "fro") ** 2 - 26) < Fraction(1, 10**40)
+    square = exactly.agreed_norm(array, "op2") ** 2
+    assert exactly.exceeds_op2_sq([[3, 1], [0, 4]], 0, square * (1 + Fraction(1, 10**30)))
+    assert not exactly.exceeds_op2_sq([[3, 1], [0, 4]], 0, square * (1 - Fraction(1, 10**30)))
+    assert exactly.flint_contains(array, Fraction(5), Fraction(6))
+    assert not exactly.flint_contains(array, Fraction(5), Fraction(509, 100))

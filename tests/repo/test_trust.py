@@ -88,5 +88,6 @@ def test_the_checks_go_red() -> None:
     bad = TEXT.replace("PeelVerify.le_chainBound", "PeelVerify.le_wishfulBound", 1)
     assert missing(theorems(bad), {entry.name for entry in index()}) == ["PeelVerify.le_wishfulBound"]
     assert missing(commands(TEXT.replace("`peelverify prove`", "`peelverify conjure`", 1)), COMMANDS) == ["conjure"]
-    assert not all((ROOT / path).exists() for path in paths(TEXT.replace("peelverify/certify/packed.py", "peelverify/certify/gone.py")))
+    gone = TEXT.replace("peelverify/certify/packed.py", "peelverify/certify/gone.py")
+    assert not all((ROOT / path).exists() for path in paths(gone))
     assert missing(theorems(""), {"a"}) == ["nothing is named"]

@@ -6,11 +6,12 @@ import copy
 import os
 from pathlib import Path
 
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads of small models sleep; read as torch starts
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 settings.register_profile(
     "peelverify", deadline=None, derandomize=True, max_examples=60,

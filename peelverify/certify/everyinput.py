@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from peelverify.certify.checker import round_up, spell
 from peelverify.enclose import norm_fro_upper, norm_op2_upper, sqrt_upper
@@ -209,7 +210,7 @@ class _Seen:
     """Largest change of each map's output at a token of one window; measured."""
 
     def __init__(self, f: nn.Module, own: nn.Module, layout: Layout) -> None:
-        self.f, self.own = f, own
+        self.f, self.own, self.unit_offset = f, own, layout.unit_offset
         self.inputs: dict[str, Tensor] = {}
         self.handles = [
             f.get_submodule(name).register_forward_pre_hook(self._remember(name))
@@ -226,12 +227,33 @@ class _Seen:
         for handle in self.handles:
             handle.remove()
 
-    @torch.no_grad()
     def change(self, name: str, norm: str | None) -> str:
         x = self.inputs[norm or name]
-        a, b = ((m.get_submodule(norm)(x) if norm else x) for m in (self.f, self.own))
-        moved = self.own.get_submodule(name)(b).double() - self.f.get_submodule(name)(a).double()
-        return f"{float(moved.flatten(0, -2).norm(dim=-1).max()):.9g}"
+        maps = ((m.get_submodule(name), m.get_submodule(norm) if norm else None) for m in (self.f, self.own))
+        return largest_change(x, *maps, unit_offset=self.unit_offset)
+
+
+def largest_change(
+    x: Tensor, first: tuple[nn.Module, nn.Module | None], second: tuple[nn.Module, nn.Module | None], *,
+    unit_offset: bool,
+) -> str:
+    """Largest 2-norm over tokens of the difference of two maps behind their norms on one input, in float64."""
+    x = x.detach().to(torch.float64)
+    outputs = []
+    for linear, norm in (first, second):
+        y = x
+        if norm is not None:
+            shift = getattr(norm, "bias", None)
+            layer = isinstance(norm, nn.LayerNorm)
+            y = y - y.mean(-1, keepdim=True) if layer else y
+            epsilon = getattr(norm, "eps", None) or getattr(norm, "variance_epsilon", 0.0)
+            y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + epsilon)
+            if getattr(norm, "weight", None) is not None:
+                y = y * (norm.weight.double() + (1.0 if unit_offset else 0.0))
+            y = y if shift is None else y + shift.double()
+        bias = getattr(linear, "bias", None)
+        outputs.append(functional.linear(y, ModelView.weight(linear).double(), None if bias is None else bias.double()))
+    return f"{float((outputs[1] - outputs[0]).flatten(0, -2).norm(dim=-1).max()):.9g}"
 
 
 @torch.no_grad()
@@ -352,6 +374,6 @@ def _head_row(
     with original.head(), compressed.head():
         first, second = (_affine(v.lm_head, v.norm, layout.unit_offset) for v in (view, other))
         rows.append(_entry("head", view.family.head, "norm", first, second, _root(view.width), dimension=view.width))
-        moved = other.lm_head(other.norm(state)).double() - view.lm_head(view.norm(state)).double()
-        seen.append(f"{float(moved.flatten(0, -2).norm(dim=-1).max()):.9g}")
+        maps = ((v.lm_head, v.norm) for v in (view, other))
+        seen.append(largest_change(state, *maps, unit_offset=layout.unit_offset))
 

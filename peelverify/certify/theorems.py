@@ -7,11 +7,26 @@ statements keeps the citations.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from peelverify.lean.theorems import find_theorem, index
+from peelverify.lean.theorems import Theorem, find_in, index
+from peelverify.lean.tree import proofs_root
 
 __all__ = ["compare_hashes", "theorem_hashes"]
+
+
+@lru_cache(maxsize=2)
+def _index_of(files: tuple[tuple[str, int, int], ...]) -> tuple[Theorem, ...]:
+    return index()
+
+
+def _index() -> tuple[Theorem, ...]:
+    """The index of the proofs, read again only if a file changed."""
+    root = Path(proofs_root())
+    stats = ((path, path.stat()) for path in sorted([root / "Proofs.lean", *root.glob("Proofs/**/*.lean")]))
+    return _index_of(tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats))
 
 
 def theorem_hashes(names: Iterable[str]) -> list[dict[str, str]]:
@@ -20,12 +35,13 @@ def theorem_hashes(names: Iterable[str]) -> list[dict[str, str]]:
     Raises:
         InputError: if the proofs have no theorem of that name.
     """
-    return [{"name": name, "sha256": find_theorem(name).statement_hash} for name in names]
+    entries = _index()
+    return [{"name": name, "sha256": find_in(entries, name).statement_hash} for name in names]
 
 
 def compare_hashes(stated: Any) -> list[str]:
     """Names of theorems that this version lacks or states differently; all of them if none is stated."""
-    here = {entry.name: entry.statement_hash for entry in index()}
+    here = {entry.name: entry.statement_hash for entry in _index()}
     if not isinstance(stated, list) or not stated:
         return ["(none named)"]
     return [

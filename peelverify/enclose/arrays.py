@@ -144,7 +144,8 @@ def require_gradual_underflow() -> None:
         )
 
 
-_PROBE = 128
+_SMALL, _LARGE = 24, 128
+"""Sides of the probes: a product of the large one is shared between threads, one of the small one is not."""
 
 
 def _probe_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -152,16 +153,19 @@ def _probe_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _probes() -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    left, right, tiny = (np.zeros((_PROBE, _PROBE)) for _ in range(3))
+def _probes(side: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    left, right, tiny = (np.zeros((side, side)) for _ in range(3))
     left[:, 0], left[:, -1] = 1 + 2.0**-26, 1.0
     right[0], right[-1] = 1 - 2.0**-26, -1.0
     tiny[:, 5] = 2.0**-537
     return (left, right), (tiny, np.ascontiguousarray(tiny.T))
 
 
-def require_exact_products() -> None:
+def require_exact_products(multiplications: int) -> None:
     """Refuse matrix products that are less exact than float64 or flush subnormals, in any thread they use.
+
+    Args:
+        multiplications: of the largest product that is coming; small ones use one thread, and so does their probe.
 
     Every entry of the probe is an inner product whose answer needs the last bit: with s = 2^-26,
     (1 + s)(1 - s) - 1 = -2^-52, and 2^-537 2^-537 = 2^-1074, the smallest positive number.
@@ -170,7 +174,7 @@ def require_exact_products() -> None:
         NumericalError: if an entry of the probe is off.
     """
     require_gradual_underflow()
-    pairs = _probes()
+    pairs = _probes(_SMALL if multiplications <= _SMALL**3 else _LARGE)
     full, small = (_probe_product(left, right) for left, right in pairs)
     if (full != -(2.0**-52)).any() or (small.view(np.int64) != 1).any():
         raise NumericalError(

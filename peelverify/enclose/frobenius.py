@@ -30,6 +30,8 @@ __all__ = [
 BLOCK = 2048
 UNIT = Fraction(1, 2**53)
 ETA = Fraction(1, 2**1074)
+_PASS = 256 * BLOCK
+"""Entries converted to float64 and squared at a time; fewer would cost more in calls than the cache gains."""
 _SAFE = 2.0**-300
 """A sum of squares above this has lost nothing that matters to underflow."""
 _CLASSES = ((-1074, -700, 900), (-700, -250, 450), (-250, 250, 0), (250, 700, -450), (700, 1025, -850))
@@ -162,6 +164,25 @@ def _difference(x: np.ndarray, y: np.ndarray | None, *, split: bool) -> list[tup
         return _classes(d, x * 0.5 - y * 0.5) if split else [(0, d)]
 
 
+def _squares(raw: np.ndarray) -> _Sums:
+    """Sums of squares of one array in a single pass; the usual case, so kept short."""
+    flat, sums = np.ravel(raw, order="K"), _Sums()
+    whole = flat.size - flat.size % BLOCK
+    found = np.empty(whole // BLOCK)
+    buffer = None if flat.dtype == np.float64 else np.empty(min(whole, _PASS))
+    for start in range(0, whole, _PASS):
+        part = flat[start : min(start + _PASS, whole)]
+        if buffer is not None:
+            np.copyto(buffer[: part.size], part)
+            part = buffer[: part.size]
+        part = part.reshape(-1, BLOCK)
+        np.vecdot(part, part, out=found[start // BLOCK : start // BLOCK + len(part)])
+    sums.totals, sums.count, sums.longest = [found], whole, min(whole, BLOCK)
+    if whole < flat.size:
+        sums.add(flat[whole:].astype(np.float64), None)
+    return sums
+
+
 def _enclose(left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...] | None, carried: int) -> Interval:
     """Enclose sum l*r with l = left[0] - left[1], r likewise (or r = l if `right` is None)."""
     arrays = left + (right or ())
@@ -169,7 +190,9 @@ def _enclose(left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...] | None,
         return _ZERO
     plain = _Sums()
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for chunk in flat_chunks(*arrays):
+        if len(arrays) == 1:
+            plain = _squares(arrays[0])
+        for chunk in () if len(arrays) == 1 else flat_chunks(*arrays):
             x = _difference(chunk[0], chunk[1] if len(left) > 1 else None, split=False)[0][1]
             y = None
             if right is not None:

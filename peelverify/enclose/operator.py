@@ -44,9 +44,9 @@ class _Matrix:
     """A matrix with its rows the shorter side, divided by 2**shift where its squares would leave float64."""
 
     def __init__(self, array: Any) -> None:
-        require_exact_products()
         raw = stored(array, name="matrix")
         require_matrix(raw)
+        require_exact_products(raw.size * min(raw.shape))
         self.raw = raw.T if raw.shape[0] > raw.shape[1] else raw
         self.rows, self.columns = self.raw.shape
         low, high = (float(raw.min()), float(raw.max())) if raw.size else (0.0, 0.0)
@@ -332,6 +332,6 @@ def norm_op2_lower(array: Any) -> Fraction:
     image = np.concatenate([piece.T @ vector for piece in a.pieces()])
     length = sqrt_upper(sum_sq(vector).hi)
     # |fl(A^T x) - A^T x| <= gamma |A|^T|x|, whose norm is at most gamma |A|_F |x|
-    loss = (gamma(UNIT, a.rows) * norm_fro_upper(array) / scale + a.lost()) * length + a.raw.size * ETA
+    loss = (gamma(UNIT, a.rows) * norm_fro_upper(array) / scale + 2 * a.lost()) * length + a.raw.size * ETA
     stretch = (sqrt_lower(sum_sq(image).lo) - loss) / length * scale
     return round_down(max(stretch, entry, Fraction(0)))

@@ -169,8 +169,8 @@ def matmul_enclosed(a: Any, b: Any) -> Product:
         >>> abs(exact - Fraction(approx[0, 0])) <= Fraction(radius[0, 0])
         True
     """
-    require_exact_products()
     left, right, narrow = _factors(a, b)
+    require_exact_products(left.size * right.shape[1])
     require_finite(left, name="left factor")
     require_finite(right, name="right factor")
     return _enclosed(left.astype(np.float64, copy=False), right.astype(np.float64, copy=False), narrow)
@@ -178,8 +178,8 @@ def matmul_enclosed(a: Any, b: Any) -> Product:
 
 def _residual(t: Any, z: Any, w: Any) -> tuple[Interval, Interval]:
     """Enclose the sums of squares of t - C and of the radius of C, where C is the computed product z w."""
-    require_exact_products()
     left, right, narrow = _factors(z, w)
+    require_exact_products(left.size * right.shape[1])
     target = stored(t, name="target")
     require_matrix(target, name="target")
     if target.shape != (left.shape[0], right.shape[1]):

@@ -164,7 +164,7 @@ class Test_partial_sums_enclosure(Law):
         goes_red(self.check, sum_sq, np.full(100, 1 + 2.0**-20))
         monkeypatch.setattr(arrays, "_probe_product", lambda a, b: (a.astype(np.float32) @ b).astype(np.float64))
         with pytest.raises(NumericalError, match="full float64"):
-            arrays.require_exact_products()
+            arrays.require_exact_products(1)
 
 
 class Test_rounded_product_error(Law):

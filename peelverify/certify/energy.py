@@ -132,13 +132,20 @@ def error_of(after: np.ndarray, before: np.ndarray) -> tuple[TokenEnergy, np.nda
         parts.append(found)
     pieces = np.stack([np.concatenate(p) for p in zip(*parts, strict=True)])
     total = _square(pieces, before.size, n, shift, after, before)
-    return TokenEnergy(total, _largest(pieces, n, shift) if total.hi else _ZERO), np.ldexp(pieces, 2 * shift)
+    return TokenEnergy(total, _largest(pieces, n, shift) if total.hi else _ZERO), _unscaled(pieces, shift)
+
+
+def _unscaled(pieces: np.ndarray, shift: int) -> np.ndarray:
+    with np.errstate(over="ignore"):  # `window_error` refuses what becomes infinite
+        return np.ldexp(pieces, 2 * shift)
 
 
 def window_error(pieces: np.ndarray, n: int) -> Interval:
     """Enclose the squared error of one window from its tokens' partial sums of `error_of`, (pieces, tokens)."""
     if not pieces.any():
         return _ZERO
+    if not np.isfinite(pieces).all():
+        raise NonFiniteError("certify needs errors of logits below 1e150, got larger ones; check the compressed model")
     found = _enclose(pieces, exact_sum(pieces), pieces.shape[1] * n, n, 0)
     return Interval(max(found.lo, Fraction(0)), found.hi)
 
@@ -185,4 +192,4 @@ def add_energy(block: BlockEnergy, before: np.ndarray, middle: np.ndarray, after
         # Cauchy and Schwarz bound the sum of |p d|, which the error of the inner product refers to
         magnitude = sqrt_upper(round_up(propagated.hi * introduced.hi)) / Fraction(4) ** shift
         block.inner += _enclose(pd, magnitude, count, n, shift)
-    return np.ldexp(e2, 2 * shift)
+    return _unscaled(e2, shift)

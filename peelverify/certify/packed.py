@@ -1,9 +1,11 @@
-"""The exact distance of two weight matrices, decided by the Lean kernel from the weights themselves.
+"""Norms of weight matrices, decided by the Lean kernel from the weights themselves.
 
-The entries of both matrices are written into a Lean file as integers, packed row by row into one numeral each.
-The kernel sums the squared differences and `PeelVerify.frobLe_of_packed` turns that into a statement about the
-matrices: nothing about the weights is assumed, and no floating-point operation takes part. What the file does not
-say is where the matrices come from; the numerals are those of the stored entries, which anyone can unpack.
+The entries are written into a Lean file as integers, packed into long numerals. For the distance of two matrices
+the kernel sums the squared differences of all entries (`PeelVerify.frobLe_of_packed`). For the operator norm of one
+matrix a factor is packed below it, and the kernel checks that the Gram matrix of both has small rows
+(`PeelVerify.opNorm2Le_of_packedSpectral`). Nothing about the weights is assumed, and no floating-point operation
+takes part in the proof. What the file does not say is where the matrices come from; the numerals are those of the
+stored entries, which anyone can unpack.
 """
 
 from __future__ import annotations
@@ -12,23 +14,35 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from math import isqrt
+from math import floor, isqrt, log2
 from typing import Any
 
 import numpy as np
 
 from peelverify.enclose.arrays import require_finite, require_matrix, stored
-from peelverify.errors import InputError, ShapeError, ToolchainError
+from peelverify.errors import InputError, NumericalError, ShapeError, ToolchainError
 from peelverify.registry import measured
 
-__all__ = ["MAX_ENTRIES", "PackedProof", "PackedSource", "pack_difference", "prove_difference"]
+__all__ = [
+    "MAX_COLUMNS",
+    "MAX_ENTRIES",
+    "PackedProof",
+    "PackedSource",
+    "pack_difference",
+    "pack_operator_norm",
+    "prove_difference",
+    "prove_operator_norm",
+]
 
-MODULE = "Proofs.Packed"
-CHUNK = 8192
-"""Entries of one theorem; the kernel's time for one theorem grows faster than its entries."""
+MODULES = {"distance_le": "Proofs.Packed", "norm_le": "Proofs.PackedSpectral"}
+CHUNK = 1 << 14
+"""Entries of one theorem; smaller ones only add start-up of their own, larger ones gain nothing."""
 
 MAX_ENTRIES = 1 << 18
-"""Entries of one proof. In the WebAssembly build 65,536 take about half a minute and memory grows with the file."""
+"""Entries of one distance. In the WebAssembly build 65,536 take about half a minute, this many about a minute."""
+
+MAX_COLUMNS = 256
+"""Columns of one operator norm; every pair of columns costs one long multiplication in the kernel."""
 
 MAX_BITS = 320
 """Bits of one packed entry: float32 weights fit whatever their exponents are, float64 ones seldom."""
@@ -50,19 +64,21 @@ class PackedSource:
 
     Attributes:
         text: the Lean module.
-        bound: the number c of the statement ``|compressed - original|_F <= c``.
-        exact_sq: the squared distance itself, exactly.
-        shape: rows and columns.
-        bits: width of a packed entry of the original and of the compressed matrix.
+        name: the theorem in it: ``distance_le`` (Frobenius) or ``norm_le`` (operator norm).
+        bound: the number c of the statement.
+        shape: rows and columns of the matrix.
+        bits: width of a packed entry; for a distance that of the original and of the compressed matrix.
         theorems: theorems that the entries were split into.
+        exact_sq: the squared distance itself, exactly; None for an operator norm.
     """
 
     text: str
+    name: str
     bound: Fraction
-    exact_sq: Fraction
     shape: tuple[int, int]
-    bits: tuple[int, int]
+    bits: tuple[int, ...]
     theorems: int
+    exact_sq: Fraction | None = None
 
 
 @dataclass(frozen=True)
@@ -207,7 +223,9 @@ def pack_difference(original: Any, compressed: Any) -> PackedSource:
     per = max(1, CHUNK >> levels)
     chunks = [lines[i : i + per] for i in range(0, len(lines), per)]
     text = _module(chunks, (old, new), scales, unit, levels, columns, bound)
-    return PackedSource(text, bound, exact_sq, (rows, columns), (old.width, new.width), len(chunks))
+    return PackedSource(
+        text, "distance_le", bound, (rows, columns), (old.width, new.width), len(chunks), exact_sq=exact_sq
+    )
 
 
 def _module(
@@ -222,7 +240,7 @@ def _module(
     formats = [f"⟨{p.width}, {p.offset}, {scale}⟩" for p, scale in zip(packings, scales, strict=True)]
     parts = [
         "module\n",
-        f"public import {MODULE}\n",
+        f"public import {MODULES['distance_le']}\n",
         "@[expose] public noncomputable section\n",
         "open PeelVerify\n",
         f"/-- How the original is packed. -/\ndef originalFormat : PackedFormat := {formats[0]}\n",
@@ -271,10 +289,14 @@ def prove_difference(
         InputError, ShapeError, NonFiniteError: see `pack_difference`.
         ToolchainError: Lean cannot be had, the proofs do not build, or the kernel does not accept the file.
     """
+    return _prove(pack_difference(original, compressed), on_progress)
+
+
+def _prove(source: PackedSource, on_progress: Callable[[int, int, str], None] | None) -> PackedProof:
+    """Run Lean on a packed file."""
     from peelverify.lean.build import build, check_source
 
-    source = pack_difference(original, compressed)
-    base = build(goal=MODULE, on_progress=on_progress)
+    base = build(goal=MODULES[source.name], on_progress=on_progress)
     if not base.ok:
         first = base.messages[0] if base.messages else "no message"
         raise ToolchainError(f"the proofs do not build ({first}); run peelverify prove", messages=base.messages)
@@ -285,3 +307,130 @@ def prove_difference(
         raise ToolchainError(f"the Lean kernel does not accept the packed file: {first}", messages=found.messages)
     seconds = time.perf_counter() - begin if found.processes else 0.0
     return PackedProof(source, seconds, found.toolchain.description)
+
+
+@measured("exact integer arithmetic; the Lean kernel repeats all of it")
+def pack_operator_norm(matrix: Any, *, slack: float = 2.0**-10) -> PackedSource:
+    """Write the Lean file that bounds the operator norm of a matrix.
+
+    Args:
+        matrix: float array or tensor (float16, bfloat16, float32, float64), rows x columns; for a compressed weight
+            pass the exact difference in float64.
+        slack: how far above the norm the bound may lie, relative; a smaller slack needs longer numerals.
+
+    Returns:
+        The file and the bound it states.
+
+    Raises:
+        ShapeError: not a matrix, or an empty one.
+        NonFiniteError: NaN or infinite entries.
+        InputError: more than `MAX_COLUMNS` columns or `MAX_ENTRIES` entries, a slack outside (0, 1], or exponents
+            that are too far apart.
+        NumericalError: no factor was found; use a larger slack.
+
+    Guarantee:
+        If Lean accepts the file, |A x| <= bound |x| for every x and the stored entries A.
+        `PeelVerify.opNorm2Le_of_packedSpectral`.
+    """
+    raw = stored(matrix, name="matrix")
+    require_matrix(raw, name="matrix")
+    require_finite(raw, name="matrix")
+    rows, columns = raw.shape
+    if not rows * columns:
+        raise ShapeError(f"pack_operator_norm needs at least one entry, got shape {rows} x {columns}")
+    if columns > MAX_COLUMNS or rows * columns > MAX_ENTRIES:
+        raise InputError(
+            f"pack_operator_norm needs at most {MAX_COLUMNS} columns and {MAX_ENTRIES} entries, got {rows} x {columns}; "
+            "use peelverify.enclose.norm_op2_upper, whose rounding errors are bounded by theorems instead"
+        )
+    if not 0 < slack <= 1:
+        raise InputError(f"pack_operator_norm needs 0 < slack <= 1, got {slack}; 2**-10 is the default")
+    top, unit_exponent = _stacked(raw, slack)
+    size = len(top)
+    offset = max(0, -min(min(line) for line in top))
+    stored_rows = [[entry + offset for entry in line] for line in top]
+    largest = max(max(line) for line in stored_rows)
+    width = max(1, (size * largest * largest).bit_length())
+    packed_columns = list(zip(*stored_rows, strict=True))
+    gram = _gram(top)
+    total = max(sum(abs(x) for x in line) for line in gram)
+    unit = Fraction(2) ** unit_exponent
+    bound = _root_upper(unit * unit * total)
+    lines = [
+        f"⟨{_numeral(column, width)}, {_numeral(reversed(column), width)}, {sum(column)}⟩" for column in packed_columns
+    ]
+    text = "\n".join(
+        [
+            "module\n",
+            f"public import {MODULES['norm_le']}\n",
+            "@[expose] public noncomputable section\n",
+            "open PeelVerify\n",
+            "/-- The columns of the matrix with a factor below it. -/",
+            "def columns : List PackedColumn := [\n  " + ",\n  ".join(lines) + "]\n",
+            "theorem columns_sound : ∀ d ∈ columns,",
+            f"    packedColumnCheck {width} {size - 1} {largest} d = true := by decide +kernel\n",
+            "theorem rows_small : ∀ d ∈ columns,",
+            f"    Nat.ble (packedGramRow {width} {size - 1} {offset} d columns) {total} = true := by decide +kernel\n",
+            f"theorem norm_le : OpNorm2Le (packedMatrix {width} {offset} ({_dyadic(unit)} : Rat) columns (m := {rows}))",
+            f"    ({_dyadic(bound)}) :=",
+            f"  opNorm2Le_of_packedSpectral (n := {size - 1}) (p := {size - rows}) (largest := {largest})",
+            f"    (total := {total}) rfl (by decide +kernel) columns_sound rows_small (by decide +kernel)",
+            "    (by decide +kernel)\n",
+        ]
+    )
+    return PackedSource(text, "norm_le", bound, (rows, columns), (width,), 2)
+
+
+def _gram(rows: list[list[int]]) -> list[list[int]]:
+    """The exact Gram matrix of the columns."""
+    table = np.array(rows, dtype=object)
+    return (table.T @ table).tolist()
+
+
+def _stacked(raw: np.ndarray, slack: float) -> tuple[list[list[int]], int]:
+    """The entries as integers with a factor below them, and the exponent of the common unit."""
+    entries, exponent = _exact_integers(raw, "matrix")
+    columns = raw.shape[1]
+    # all of the search happens at size one, where no square overflows or vanishes
+    scale = max((abs(entry).bit_length() for line in entries for entry in line), default=0) + exponent
+    if not any(any(line) for line in entries):
+        return [*entries, [0] * columns], exponent
+    scaled = np.array([[float(Fraction(entry) * Fraction(2) ** (exponent - scale)) for entry in line] for line in entries])
+    norm = float(np.linalg.norm(scaled, 2))
+    square = norm * norm * (1 + slack)
+    for _ in range(4):
+        try:
+            factor = np.linalg.cholesky(square * np.eye(columns) - scaled.T @ scaled).T
+            break
+        except np.linalg.LinAlgError:
+            square *= 1 + slack
+    else:
+        raise NumericalError(
+            f"pack_operator_norm found no factor for a norm of {norm * 2.0**scale:.6g}; pass a larger slack"
+        )
+    # the factor is rounded so finely that the rows of the Gram matrix move by a quarter of the slack at most
+    step = floor(log2(slack * norm / (8 * columns * columns)))
+    whole = np.rint(np.ldexp(factor, -step))
+    place = min(exponent, step + scale)
+    return (
+        [[entry << (exponent - place) for entry in line] for line in entries]
+        + [[int(entry) << (step + scale - place) for entry in line] for line in whole],
+        place,
+    )
+
+
+def prove_operator_norm(
+    matrix: Any, *, slack: float = 2.0**-10, on_progress: Callable[[int, int, str], None] | None = None
+) -> PackedProof:
+    """Have the Lean kernel check a bound on the operator norm of a matrix.
+
+    Args:
+        matrix: float array or tensor, rows x columns.
+        slack: how far above the norm the bound may lie, relative.
+        on_progress: called with (done, total, text).
+
+    Raises:
+        InputError, ShapeError, NonFiniteError, NumericalError: see `pack_operator_norm`.
+        ToolchainError: Lean cannot be had, the proofs do not build, or the kernel does not accept the file.
+    """
+    return _prove(pack_operator_norm(matrix, slack=slack), on_progress)

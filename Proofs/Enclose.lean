@@ -705,6 +705,17 @@ example : OpNorm2Le skew 5 :=
   opNorm2Le_of_rounded_certificate (square := 24) (L := (mat [] : Fin 0 → Fin 2 → Rat))
     (D := mat [[15, -3], [-3, 29 / 4]]) (slack := fun _ => 1 / 2) (by decide +kernel)
     (by decide +kernel) (by decide +kernel) (by decide +kernel)
+example : OpNorm2Le (mat [] : Fin 3 → Fin 0 → Rat) 0 :=
+  opNorm2Le_of_rounded_certificate (square := 0) (L := (mat [] : Fin 0 → Fin 0 → Rat))
+    (D := mat []) (slack := fun _ => 0) (by decide +kernel) (by decide +kernel)
+    (by decide +kernel) (by decide +kernel)
+example : OpNorm2Le (mat [[3]] : Fin 1 → Fin 1 → Rat) 3 :=
+  opNorm2Le_of_rounded_certificate (square := 9) (L := (mat [] : Fin 0 → Fin 1 → Rat))
+    (D := mat [[0]]) (slack := fun _ => 0) (by decide +kernel) (by decide +kernel)
+    (by decide +kernel) (by decide +kernel)
+example : dot (vec [] : Fin 0 → Rat) (vec []) ≤ 0 + (0 * nonnegSumUpper 0 0 0 + 0) :=
+  dot_le_of_computed (by decide +kernel) (by decide +kernel) (by decide +kernel)
+    (by decide +kernel)
 example : (sum fun i => absVal (skew i 1)) ≤ 5 :=
   columnSum_le_of_bound (norm1_mulVec_le (by decide +kernel)) 1
 example : (sum fun j => absVal (skew 0 j)) ≤ 4 :=

@@ -96,8 +96,8 @@ def _enclosed(a: np.ndarray, b: np.ndarray, narrow: bool) -> Product:
     steps = None
     if any(shifts):
         a, b = np.ldexp(a, -shifts[0]), np.ldexp(b, -shifts[1])
-        # an entry moved by at most 2^-1075 meets factors of at most 1 (2^200 if only the other side was scaled)
-        lost = terms * 2.0**-870
+        # an entry moved by at most 2^-1075 meets factors of at most 1, or 2^200 if that side was not scaled
+        lost = terms * (2.0**-1072 if all(shifts) else 2.0**-872)
     else:
         left, right = _step(a), _step(b)
         steps = None if left is None or right is None else left + right
@@ -109,7 +109,7 @@ def _enclosed(a: np.ndarray, b: np.ndarray, narrow: bool) -> Product:
         Fraction(float(magnitude.max())) * Fraction(1 + 4 * relative), Fraction(2) ** steps
     ):
         return Product(approx, np.zeros_like(approx))
-    floor = 0.0 if narrow else terms * 2.0**-1000 + lost
+    floor = 0.0 if narrow else terms * 2.0**-1073 + lost
     radius = magnitude * (relative * (1 + 4 * relative)) + floor
     radius = np.where(magnitude > 0, np.nextafter(radius, np.inf), floor)
     if any(shifts):

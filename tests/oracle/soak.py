@@ -33,6 +33,8 @@ LAYOUTS = ("C", "F", "strided", "reversed", "swapped", "readonly")
 
 _FAR = 1e300
 """What is said of a distance beyond all floats: the truth is subnormal many times over."""
+_SUBNORMAL = Fraction(1, 2**1022)
+"""Products below it are subnormal in float64, and their distances are told relative to it."""
 Number = tuple[int, int]
 """An exact number as numerator and denominator > 0, not reduced."""
 
@@ -217,14 +219,17 @@ def check_product(tally: Tally, rng: np.random.Generator, make: Callable[..., np
         for i in range(m):
             for j in range(p):
                 middle, r = Fraction(float(approx[i, j])), Fraction(float(radius[i, j]))
-                tally.both("product", middle - r, pair(exact[i][j], e), middle + r, pair(size[i][j], e))
+                scale = value(size[i][j], e) + _SUBNORMAL
+                tally.both("product", middle - r, pair(exact[i][j], e), middle + r, scale.as_integer_ratio())
         return
     ti, te = integers(t)
     f = min(te, e)
     rest = [(a << (te - f)) - (b << (e - f)) for a, b in zip(ti, (k for row in exact for k in row), strict=True)]
     scale = sum((k << (e - f)) ** 2 for row in size for k in row) + sum((k << (te - f)) ** 2 for k in ti)
     low, high = en.residual_norm_fro_lower(t, z, w), en.residual_norm_fro_upper(t, z, w)
-    tally.both("residual squared", low * low, pair(sum(k * k for k in rest), 2 * f), high * high, pair(scale, 2 * f))
+    scale = value(scale, 2 * f) + _SUBNORMAL**2
+    tally.both("residual squared", low * low, pair(sum(k * k for k in rest), 2 * f), high * high,
+               scale.as_integer_ratio())
 
 
 def check_op2(tally: Tally, rng: np.random.Generator, make: Callable[..., np.ndarray], deep: bool) -> None:

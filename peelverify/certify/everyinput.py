@@ -140,7 +140,7 @@ def _wide(tensor: Tensor | None, size: int, fill: float) -> np.ndarray:
 
 def _affine(linear: nn.Module, norm: nn.Module | None, unit_offset: bool) -> _Affine:
     weight = ModelView.weight(linear)
-    w = weight.detach().to(torch.float64).cpu().numpy()
+    w = weight.detach().to(torch.float64, copy=True).cpu().numpy()
     outputs, inputs = w.shape
     bias = getattr(linear, "bias", None)
     b = _wide(bias, outputs, 0.0)
@@ -154,10 +154,13 @@ def _affine(linear: nn.Module, norm: nn.Module | None, unit_offset: bool) -> _Af
     )
     tensors = tuple(t for t in (weight, bias, scale_tensor, shift_tensor) if t is not None)
     if shift_tensor is None:
-        return _Affine(w * scale, b, np.zeros(outputs), tensors, exact)
-    shift = _wide(shift_tensor, inputs, 0.0)
-    slack = (inputs + 8) * _UNIT * 1.01 * (np.abs(w) @ np.abs(shift) + np.abs(b))
-    return _Affine(w * scale, w @ shift + b, slack, tensors, exact)
+        offset, slack = b, np.zeros(outputs)
+    else:
+        shift = _wide(shift_tensor, inputs, 0.0)
+        offset = w @ shift + b
+        slack = (inputs + 8) * _UNIT * 1.01 * (np.abs(w) @ np.abs(shift) + np.abs(b))
+    w *= scale
+    return _Affine(w, offset, slack, tensors, exact)
 
 
 def _change(first: _Affine, second: _Affine) -> tuple[Fraction, Fraction]:
@@ -233,6 +236,7 @@ class _Seen:
         return largest_change(x, *maps, unit_offset=self.unit_offset)
 
 
+@torch.no_grad()
 def largest_change(
     x: Tensor, first: tuple[nn.Module, nn.Module | None], second: tuple[nn.Module, nn.Module | None], *,
     unit_offset: bool,

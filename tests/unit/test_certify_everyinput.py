@@ -1,0 +1,156 @@
+"""Bounds for every input: hostile inputs stay below them, and come close where the bound is sharp."""
+
+from __future__ import annotations
+
+import copy
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from peelverify.certify.checker import parse
+from peelverify.certify.everyinput import LAYOUTS, _affine, _change, _root, every_input, largest_change
+from peelverify.models import FAMILIES, ModelView
+from peelverify.models.blockwise import WholeModel
+from tests.families import small_family
+
+ALL = sorted(FAMILIES)
+
+
+def damaged(view: ModelView) -> ModelView:
+    """A copy in which every parameter moved, norms and biases too."""
+    model = copy.deepcopy(view.model)
+    generator = torch.Generator().manual_seed(11)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.03 * torch.randn(parameter.shape, generator=generator)
+    return ModelView(model)
+
+
+@pytest.fixture(scope="module")
+def pairs(ids) -> dict[str, tuple[ModelView, ModelView]]:
+    """Every family with a damaged copy."""
+    found = {family: small_family(family, ids, steps=2) for family in ALL}
+    return {family: (view, damaged(view)) for family, view in found.items()}
+
+
+def folded(block: nn.Module, name: str, norm: str, unit_offset: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Matrix and offset of a map behind its norm, in float64."""
+    linear, before = block.get_submodule(name), block.get_submodule(norm)
+    weight = ModelView.weight(linear).double()
+    scale = before.weight.double() + (1.0 if unit_offset else 0.0)
+    shift = torch.zeros_like(scale) if getattr(before, "bias", None) is None else before.bias.double()
+    bias = torch.zeros(len(weight)).double() if linear.bias is None else linear.bias.double()
+    return weight * scale, weight @ shift + bias
+
+
+@pytest.mark.parametrize("family", ALL)
+@torch.no_grad()
+def test_no_input_of_a_norm_exceeds_the_bound_and_one_comes_close(family, pairs, ids) -> None:
+    """The top singular direction with the length that a norm can give reaches over half of the bound."""
+    first, second = pairs[family]
+    part, seen = every_input(WholeModel(first), WholeModel(second), range(3), ids[:1])
+    layout = LAYOUTS[family]
+    assert len(seen) == len(part["matrices"])
+    for row in part["matrices"]:
+        if row["input"] != "norm" or row["block"] == "head":
+            continue
+        norm = layout.attention_norm if row["name"] in layout.projections else layout.mlp_norm
+        (a, s), (b, t) = (
+            folded(v.blocks[row["block"]], row["name"], norm, layout.unit_offset) for v in (first, second)
+        )
+        change, offset = b - a, t - s
+        direction = torch.linalg.svd(change).Vh[0] * math.sqrt(first.width)
+        generator = torch.Generator().manual_seed(row["block"])
+        random = functional.normalize(torch.randn(200, first.width, generator=generator).double()) * math.sqrt(32)
+        inputs = torch.cat([direction[None], -direction[None], random])
+        reached = (inputs @ change.T + offset).norm(dim=1).max()
+        bound = float(parse(row["bound"]))
+        assert reached <= bound
+        assert reached > bound / 2
+
+
+@pytest.mark.parametrize("family", ALL)
+@torch.no_grad()
+def test_radii_cover_what_attention_and_activation_can_make(family, pairs, ids) -> None:
+    """Inputs of the output maps, on wild states of all sizes, are no longer than the stated radius."""
+    view = pairs[family][0]
+    part, _ = every_input(WholeModel(view), WholeModel(pairs[family][1]), range(3), ids[:1])
+    trace, layout = view.trace(ids), LAYOUTS[family]
+    radius = {(row["block"], row["name"]): float(parse(row["radius"])) for row in part["matrices"]}
+    for t, block in enumerate(view.blocks):
+        for name in (layout.attention_out, layout.mlp_out):
+            longest = []
+            handle = block.get_submodule(name).register_forward_pre_hook(
+                lambda module, args, kept=longest: kept.append(float(args[0].flatten(0, -2).norm(dim=-1).max()))
+            )
+            try:
+                for scale in (1e-3, 1.0, 1e3, 1e6):
+                    generator = torch.Generator().manual_seed(t)
+                    trace.block(t, scale * torch.randn(trace.states[0].shape, generator=generator))
+                trace.block(t, trace.states[t])
+            finally:
+                handle.remove()
+            assert 0 < max(longest) <= radius[t, name] * (1 + 1e-5)
+            if name == layout.attention_out:
+                assert max(longest) > radius[t, name] / 8
+
+
+def test_equal_maps_have_no_change_and_unequal_offsets_count() -> None:
+    """Zero is exact; with equal weights and another bias only the shift is left."""
+    torch.manual_seed(0)
+    linear, norm = nn.Linear(8, 5), nn.LayerNorm(8)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    other = copy.deepcopy(linear)
+    assert _change(_affine(linear, norm, False), _affine(other, norm, False)) == (0, 0)
+    with torch.no_grad():
+        other.bias += 1
+    operator, shift = _change(_affine(linear, norm, False), _affine(other, norm, False))
+    assert operator < 1e-12 and float(shift) == pytest.approx(math.sqrt(5), rel=1e-6)
+
+
+def test_a_scale_of_one_plus_weight_is_not_taken_for_weight() -> None:
+    """Gemma-2 multiplies by 1 + weight: with weight 0 the map is the matrix itself."""
+    norm = nn.RMSNorm(4)
+    nn.init.zeros_(norm.weight)
+    linear = nn.Linear(4, 3, bias=False)
+    assert np.array_equal(_affine(linear, norm, True).matrix, linear.weight.detach().double().numpy())
+    assert not _affine(linear, norm, False).matrix.any()
+
+
+def test_the_measured_change_is_that_of_the_modules() -> None:
+    """Norm and map in float64 by hand agree with the modules themselves."""
+    torch.manual_seed(1)
+    norm, other = nn.LayerNorm(6), nn.LayerNorm(6)
+    nn.init.normal_(other.weight)
+    first, second = nn.Linear(6, 3), nn.Linear(6, 3)
+    x = torch.randn(2, 4, 6)
+    moved = (second(other(x)) - first(norm(x))).detach()
+    assert float(largest_change(x, (first, norm), (second, other), unit_offset=False)) == pytest.approx(
+        float(moved.norm(dim=-1).max()), rel=1e-5
+    )
+
+
+def test_what_is_not_covered_is_listed_with_its_reason(ids) -> None:
+    """Norms after the maps, activations without a bound, projections before the head."""
+    late = small_family("opt", ids, steps=1, do_layer_norm_before=False, word_embed_proj_dim=16)
+    part, _ = every_input(WholeModel(late), WholeModel(late), range(3), ids[:1])
+    assert part["matrices"] == []
+    assert {row["reason"] for row in part["not_covered"]} == {
+        "this model normalises after its maps, not before", "no norm stands right before the head",
+    }
+    odd = small_family("llama", ids, steps=1, hidden_act="sigmoid")
+    part, _ = every_input(WholeModel(odd), WholeModel(odd), range(3), ids[:1])
+    assert [row["name"] for row in part["not_covered"]] == ["mlp.down_proj"] * 3
+    assert "sigmoid" in part["not_covered"][0]["reason"]
+
+
+def test_the_root_of_the_dimension_is_rounded_up() -> None:
+    """Its square is at least the dimension, and hardly more."""
+    for dimension in (1, 2, 3, 768, 4096, 5120):
+        assert dimension <= _root(dimension) ** 2 <= dimension * (1 + Fraction(1, 2**58))

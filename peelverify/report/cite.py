@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peelverify.certify import checker
-from peelverify.certify.file import Certificate
+from peelverify.certify.file import Certificate, exact_decimal
 from peelverify.certify.verification import Verification
 from peelverify.errors import ArtifactError, InputError
 from peelverify.report.visible import upwards, visible
@@ -209,6 +209,7 @@ def _sentences(
         f"{error} over all positions "
         f"(certified; {upwards(certificate.direct)} in the certified execution, plus a measured margin of "
         f"{margin} {percent} for other machines).",
+        *_sharp(style, certificate),
         f"In that execution the mean loss changes by at most {upwards(certificate.loss_change_mean)} nats a token, the "
         f"loss at any position by at most {upwards(certificate.loss_change_max)} nats, and {same} of {positions} "
         f"positions keep their top token (certified).",
@@ -221,6 +222,35 @@ def _sentences(
         f"Verified for this citation: {style.words(level)}.",
         f"Not checked: {'; '.join(style.words(point) for point in points)}.",
     ]
+
+
+def _sharp(style: _Plain, certificate: Certificate) -> list[str]:
+    """What certificates from version 1.1 on say beyond the chain: signed changes, unseen text, every input."""
+    change, kl = certificate.signed("loss_change_mean"), certificate.signed("kl_mean")
+    if change is None or kl is None or certificate.token_direct is None:
+        return []
+    low, high = (exact_decimal(x, up, 6) for x, up in zip(change, (False, True), strict=True))
+    kl_most = exact_decimal(kl[1], True, 6).removeprefix("+")
+    found = [
+        f"Enclosed from the executed logits, the mean loss changes by {style.words(low)} to {style.words(high)} nats a "
+        f"token, the mean KL divergence is at most {style.words(kl_most)} nats, and no token's logits differ "
+        f"by more than {upwards(certificate.token_direct)} in 2-norm (certified).",
+    ]
+    document = certificate.document
+    if document["unseen"] is not None:
+        level, pool = document["unseen"]["levels"][-1], document["subject"]["pool"]
+        found.append(
+            f"A window drawn uniformly from the rest of the pool of {pool['windows']} windows (SHA-256 "
+            f"{style.code(pool['sha256'])}) has a logit error above {upwards(checker.parse(level['error']))} with "
+            f"probability at most {level['k']}/{level['of']}, over the draw (certified)."
+        )
+    if document["every_input"] is not None:
+        count = len(document["every_input"]["matrices"])
+        found.append(
+            f"The certificate also bounds the change of {count} linear maps for every input, in real arithmetic on the "
+            "stored weights (certified)."
+        )
+    return found
 
 
 def _wrap(tex: str, indent: str = "") -> str:

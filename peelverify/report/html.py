@@ -19,6 +19,7 @@ from peelverify.certify.verification import Verification
 from peelverify.errors import ArtifactError
 from peelverify.lean.pages import formula
 from peelverify.report import plots
+from peelverify.report.parts import present_parts
 from peelverify.report.present import WORDS, base_name, present_pair
 from peelverify.report.results import present_peel, present_ranking, present_rho
 from peelverify.report.visible import visible
@@ -130,7 +131,8 @@ def render_report(
 ) -> str:
     """The page as text; see `write_report`."""
     shown = [
-        present_pair(p.certificate, p.verification, p.record, p.path, i) for i, p in enumerate(pairs, start=1)
+        present_pair(p.certificate, p.verification, p.record, p.path, i) | {"parts": present_parts(p.certificate)}
+        for i, p in enumerate(pairs, start=1)
     ]
     name = base_name(model.get("name") or (shown[0]["original"] if shown else "model"))
     return _environment().get_template("report.html.j2").render(

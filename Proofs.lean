@@ -11,6 +11,7 @@ public import Proofs.Layers
 public import Proofs.Logits
 public import Proofs.Matrix
 public import Proofs.Packed
+public import Proofs.PackedSpectral
 public import Proofs.Peeling
 public import Proofs.Propagation
 public import Proofs.Pruning

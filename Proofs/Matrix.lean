@@ -430,6 +430,7 @@ theorem opNorm2Le_of_schur {m n : Nat} {A : Fin m → Fin n → α} {r k c : α}
     (row_sum_le : ∀ i, (sum fun j => absVal (A i j)) ≤ r)
     (col_sum_le : ∀ j, (sum fun i => absVal (A i j)) ≤ k) (k_nonneg : 0 ≤ k) (r_nonneg : 0 ≤ r)
     (product_le : r * k ≤ c * c) : OpNorm2Le A c := by
+  -- more lines than usual: one weighted Cauchy–Schwarz for the rows, one exchange of sums
   refine ⟨c_nonneg, fun x => ?_⟩
   have row : ∀ i, dot (A i) x * dot (A i) x ≤
       r * sum fun j => absVal (A i j) * (x j * x j) := by
@@ -482,6 +483,7 @@ Python: `peelverify.bounds.matrix.diagonally_dominant` -/
 theorem dot_mulVec_nonneg_of_diagonallyDominant {n : Nat} {D : Fin n → Fin n → α}
     (symmetric : ∀ i j, D i j = D j i) (dominant : DiagonallyDominant D) (x : Fin n → α) :
     0 ≤ dot x (mulVec D x) := by
+  -- more lines than usual: the inequality is proved term by term, in three cases of signs
   have term : ∀ i j, (if j = i then 4 * (D i i * (x i * x i)) else 0) ≤
       2 * (D i j * (x i * x j)) +
         (absVal (D i j) * (x i * x i) + absVal (D i j) * (x j * x j)) := by
@@ -556,6 +558,7 @@ theorem opNorm2Le_of_spectral_certificate {m n p : Nat} {A : Fin m → Fin n →
     {L : Fin p → Fin n → α} {D : Fin n → Fin n → α} {c : α} (c_nonneg : 0 ≤ c)
     (decomposition : ∀ i j, (if i = j then c * c else 0) - gram A i j = gram L i j + D i j)
     (dominant : DiagonallyDominant D) : OpNorm2Le A c := by
+  -- more lines than usual: symmetry of `D` has to be derived before its quadratic form is used
   have gram_symm : ∀ {q : Nat} (M : Fin q → Fin n → α) (i j : Fin n), gram M i j = gram M j i :=
     fun M i j => dot_comm _ _
   have symmetric : ∀ i j, D i j = D j i := by

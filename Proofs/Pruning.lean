@@ -207,7 +207,7 @@ private theorem keptCount_insert {n : Nat} (keep : Fin n → Bool) (b : Fin n)
       have e : (fun i : Fin n => if i.succ = 0 then true else keep i.succ) =
           fun i => keep i.succ := funext fun i => if_neg (Fin.succ_ne_zero i)
       rw [e, if_pos rfl]
-      simp [hb]
+      simp only [hb, Bool.false_eq_true, if_true, if_false]
       omega
     | succ b =>
       have e : (fun i : Fin n => if i.succ = b.succ then true else keep i.succ) =
@@ -422,6 +422,7 @@ theorem scoreMask_kept_ge_dropped [DecidableLE α] {n : Nat} (score : Fin n → 
 Python: `peelverify.bounds.compression.score_mask` -/
 theorem keptCount_scoreMask [DecidableLE α] {n : Nat} (score : Fin n → α) {kept : Nat}
     (kept_le : kept ≤ n) : keptCount (scoreMask score kept) = kept := by
+  -- more lines than usual: induction over the entries kept, with one case for each way to pick
   induction kept with
   | zero =>
     have e : scoreMask score 0 = fun _ => false := funext fun i => by

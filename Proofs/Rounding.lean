@@ -371,6 +371,7 @@ theorem computes_error {unit : α} (unit_nonneg : 0 ≤ unit) {t : RoundTree α}
     (eta_nonneg : t.EtaNonneg) (computed : Computes unit t v) :
     absVal (v - t.exact) ≤
       growth unit t.depth * t.absSum + (growth unit t.depth + 1) * t.etaSum := by
+  -- more lines than usual: one case for each node of the tree
   induction computed with
   | leaf x =>
     simp only [RoundTree.exact, RoundTree.depth, RoundTree.etaSum, growth_zero]

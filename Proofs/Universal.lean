@@ -297,6 +297,7 @@ theorem softmax_change_le {valid : α → Prop} {E : α → α} {k : Nat} (exp :
     (spread_le : ∀ s r, (score' s - score s) - (score' r - score r) ≤ spread)
     (root_ge : 1 ≤ root) (is_root : root * root = E spread) :
     (sum fun s => absVal (weight' s - weight s)) * (root + 1) ≤ 2 * (root - 1) := by
+  -- more lines than usual: four bounds on exponentials before the ratios can be used
   have pos : ∀ s, 0 < E (score s) := fun s => exp.pos _ (score_valid s)
   have pos' : ∀ s, 0 < E (score' s) := fun s => exp.pos _ (score'_valid s)
   have weight_sum := softmax_eq pos is_softmax

@@ -41,8 +41,9 @@ CHUNK = 1 << 14
 MAX_ENTRIES = 1 << 18
 """Entries of one distance. In the WebAssembly build 65,536 take about half a minute, this many about a minute."""
 
-MAX_COLUMNS = 256
-"""Columns of one operator norm; every pair of columns costs one long multiplication in the kernel."""
+MAX_COLUMNS = 128
+"""Columns of one operator norm: every pair costs a long multiplication. In the WebAssembly build 64 columns take
+about 20 seconds, 128 about three minutes, and 256 do not fit in its memory."""
 
 MAX_BITS = 320
 """Bits of one packed entry: float32 weights fit whatever their exponents are, float64 ones seldom."""

@@ -65,7 +65,7 @@ def text_pool(tokenizer: Any, paths: Sequence[Path], *, length: int) -> Pool:
     if not parts:
         raise InputError(
             f"a pool of text needs at least one window of {length} tokens, got none in {len(paths)} files; "
-            "give more text or a smaller window"
+            "give a longer text or a smaller window"
         )
     return Pool(torch.cat(parts), files)
 

@@ -74,7 +74,7 @@ def window_pool(
     if count > len(pool.ids):
         raise InputError(
             f"--tokens {tokens} needs {count} windows of {length} tokens, got text for {len(pool.ids)}; "
-            "give more text, or fewer tokens"
+            "give a longer text, or fewer tokens"
         )
     return pool, count
 

@@ -104,7 +104,7 @@ def test_kept_blocks_of_a_foreign_tool(model_dirs, tmp_path: Path, capsys) -> No
 @pytest.mark.parametrize(("options", "words"), [
     (["--text", "missing.txt"], "cannot be read"),
     (["--tokens", "1"], "--tokens needs at least 2"),
-    (["--tokens", "100000000"], "give more text, or fewer tokens"),
+    (["--tokens", "100000000"], "give a longer text, or fewer tokens"),
     (["--dtype", "int4"], "dtype"),
     (["--compressed-dtype", "int4"], "dtype"),
     (["--attention", "flash"], "'auto', 'sdpa' or 'eager'"),

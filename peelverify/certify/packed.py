@@ -32,6 +32,7 @@ __all__ = [
     "pack_operator_norm",
     "prove_difference",
     "prove_operator_norm",
+    "prove_packed",
 ]
 
 MODULES = {"distance_le": "Proofs.Packed", "norm_le": "Proofs.PackedSpectral"}
@@ -118,6 +119,21 @@ def _exact_integers(raw: np.ndarray, name: str) -> tuple[list[list[int]], int]:
     return [[int(w) << int(s) for w, s in zip(*line, strict=True)] for line in zip(odd, shift, strict=True)], least
 
 
+def _require_pair(function: str, raws: dict[str, np.ndarray]) -> None:
+    """Refuse what is not one matrix, or two of one shape, with finite entries and at least one of them."""
+    for name, raw in raws.items():
+        require_matrix(raw, name=name)
+        require_finite(raw, name=name)
+    shapes = {name: raw.shape for name, raw in raws.items()}
+    if len(set(shapes.values())) > 1:
+        raise ShapeError(
+            f"{function} needs two matrices of one shape, got {' and '.join(map(str, shapes.values()))}; "
+            "pair the matrices by name"
+        )
+    if 0 in next(iter(shapes.values())):
+        raise ShapeError(f"{function} needs at least one entry, got shape {next(iter(shapes.values()))}")
+
+
 def _pack(raw: np.ndarray, name: str) -> _Packing:
     rows, exponent = _exact_integers(raw, name)
     low = min(min(row) for row in rows)
@@ -183,18 +199,8 @@ def pack_difference(original: Any, compressed: Any) -> PackedSource:
         r moves the output by more than bound r. `PeelVerify.frobLe_of_packed`, `PeelVerify.packed_output_error`.
     """
     raws = {"original": stored(original, name="original"), "compressed": stored(compressed, name="compressed")}
-    for name, raw in raws.items():
-        require_matrix(raw, name=name)
-        require_finite(raw, name=name)
-    shapes = {name: raw.shape for name, raw in raws.items()}
-    if len(set(shapes.values())) > 1:
-        raise ShapeError(
-            f"pack_difference needs two matrices of one shape, got {shapes['original']} and {shapes['compressed']}; "
-            "pair the matrices by name"
-        )
+    _require_pair("pack_difference", raws)
     rows, columns = raws["original"].shape
-    if not rows * columns:
-        raise ShapeError(f"pack_difference needs at least one entry, got shape {rows} x {columns}")
     if rows * columns > MAX_ENTRIES:
         raise InputError(
             f"pack_difference needs at most {MAX_ENTRIES} entries for one proof, got {rows * columns}; "
@@ -290,11 +296,21 @@ def prove_difference(
         InputError, ShapeError, NonFiniteError: see `pack_difference`.
         ToolchainError: Lean cannot be had, the proofs do not build, or the kernel does not accept the file.
     """
-    return _prove(pack_difference(original, compressed), on_progress)
+    return prove_packed(pack_difference(original, compressed), on_progress)
 
 
-def _prove(source: PackedSource, on_progress: Callable[[int, int, str], None] | None) -> PackedProof:
-    """Run Lean on a packed file."""
+def prove_packed(
+    source: PackedSource, on_progress: Callable[[int, int, str], None] | None = None
+) -> PackedProof:
+    """Have the Lean kernel check a packed file.
+
+    Args:
+        source: from `pack_difference` or `pack_operator_norm`.
+        on_progress: called with (done, total, text).
+
+    Raises:
+        ToolchainError: Lean cannot be had, the proofs do not build, or the kernel does not accept the file.
+    """
     from peelverify.lean.build import build, check_source
 
     base = build(goal=MODULES[source.name], on_progress=on_progress)
@@ -311,42 +327,42 @@ def _prove(source: PackedSource, on_progress: Callable[[int, int, str], None] | 
 
 
 @measured("exact integer arithmetic; the Lean kernel repeats all of it")
-def pack_operator_norm(matrix: Any, *, slack: float = 2.0**-10) -> PackedSource:
-    """Write the Lean file that bounds the operator norm of a matrix.
+def pack_operator_norm(matrix: Any, *, minus: Any = None, slack: float = 2.0**-10) -> PackedSource:
+    """Write the Lean file that bounds the operator norm of a matrix, or of the difference of two.
 
     Args:
-        matrix: float array or tensor (float16, bfloat16, float32, float64), rows x columns; for a compressed weight
-            pass the exact difference in float64.
+        matrix: float array or tensor (float16, bfloat16, float32, float64), rows x columns.
+        minus: another of the same shape, subtracted exactly, for instance the original weight; or None.
         slack: how far above the norm the bound may lie, relative; a smaller slack needs longer numerals.
 
     Returns:
         The file and the bound it states.
 
     Raises:
-        ShapeError: not a matrix, or an empty one.
+        ShapeError: not a matrix, an empty one, or two shapes.
         NonFiniteError: NaN or infinite entries.
         InputError: more than `MAX_COLUMNS` columns or `MAX_ENTRIES` entries, a slack outside (0, 1], or exponents
             that are too far apart.
         NumericalError: no factor was found; use a larger slack.
 
     Guarantee:
-        If Lean accepts the file, |A x| <= bound |x| for every x and the stored entries A.
-        `PeelVerify.opNorm2Le_of_packedSpectral`.
+        If Lean accepts the file, |A x| <= bound |x| for every x, where A are the stored entries, or their exact
+        difference. `PeelVerify.opNorm2Le_of_packedSpectral`.
     """
-    raw = stored(matrix, name="matrix")
-    require_matrix(raw, name="matrix")
-    require_finite(raw, name="matrix")
-    rows, columns = raw.shape
-    if not rows * columns:
-        raise ShapeError(f"pack_operator_norm needs at least one entry, got shape {rows} x {columns}")
+    raws = {"matrix": stored(matrix, name="matrix")}
+    if minus is not None:
+        raws["minus"] = stored(minus, name="minus")
+    _require_pair("pack_operator_norm", raws)
+    rows, columns = raws["matrix"].shape
     if columns > MAX_COLUMNS or rows * columns > MAX_ENTRIES:
         raise InputError(
-            f"pack_operator_norm needs at most {MAX_COLUMNS} columns and {MAX_ENTRIES} entries, got {rows} x {columns}; "
-            "use peelverify.enclose.norm_op2_upper, whose rounding errors are bounded by theorems instead"
+            f"pack_operator_norm needs at most {MAX_COLUMNS} columns and {MAX_ENTRIES} entries, "
+            f"got {rows} x {columns}; use peelverify.enclose.norm_op2_upper, "
+            "whose rounding errors are bounded by theorems instead"
         )
     if not 0 < slack <= 1:
         raise InputError(f"pack_operator_norm needs 0 < slack <= 1, got {slack}; 2**-10 is the default")
-    top, unit_exponent = _stacked(raw, slack)
+    top, unit_exponent = _stacked(*_difference(raws), slack)
     size = len(top)
     offset = max(0, -min(min(line) for line in top))
     stored_rows = [[entry + offset for entry in line] for line in top]
@@ -372,8 +388,8 @@ def pack_operator_norm(matrix: Any, *, slack: float = 2.0**-10) -> PackedSource:
             f"    packedColumnCheck {width} {size - 1} {largest} d = true := by decide +kernel\n",
             "theorem rows_small : ∀ d ∈ columns,",
             f"    Nat.ble (packedGramRow {width} {size - 1} {offset} d columns) {total} = true := by decide +kernel\n",
-            f"theorem norm_le : OpNorm2Le (packedMatrix {width} {offset} ({_dyadic(unit)} : Rat) columns (m := {rows}))",
-            f"    ({_dyadic(bound)}) :=",
+            "theorem norm_le : OpNorm2Le",
+            f"    (packedMatrix {width} {offset} ({_dyadic(unit)} : Rat) columns (m := {rows})) ({_dyadic(bound)}) :=",
             f"  opNorm2Le_of_packedSpectral (n := {size - 1}) (p := {size - rows}) (largest := {largest})",
             f"    (total := {total}) rfl (by decide +kernel) columns_sound rows_small (by decide +kernel)",
             "    (by decide +kernel)\n",
@@ -388,15 +404,26 @@ def _gram(rows: list[list[int]]) -> list[list[int]]:
     return (table.T @ table).tolist()
 
 
-def _stacked(raw: np.ndarray, slack: float) -> tuple[list[list[int]], int]:
+def _difference(raws: dict[str, np.ndarray]) -> tuple[list[list[int]], int]:
+    """The entries of the first matrix, minus those of the second if there is one, as integers times a power of two."""
+    found = [_exact_integers(raw, name) for name, raw in raws.items()]
+    exponent = min(place for _, place in found)
+    tables = [[[entry << (place - exponent) for entry in line] for line in table] for table, place in found]
+    if len(tables) == 1:
+        return tables[0], exponent
+    pairs = zip(*tables, strict=True)
+    return [[x - y for x, y in zip(one, two, strict=True)] for one, two in pairs], exponent
+
+
+def _stacked(entries: list[list[int]], exponent: int, slack: float) -> tuple[list[list[int]], int]:
     """The entries as integers with a factor below them, and the exponent of the common unit."""
-    entries, exponent = _exact_integers(raw, "matrix")
-    columns = raw.shape[1]
+    columns = len(entries[0])
     # all of the search happens at size one, where no square overflows or vanishes
     scale = max((abs(entry).bit_length() for line in entries for entry in line), default=0) + exponent
     if not any(any(line) for line in entries):
         return [*entries, [0] * columns], exponent
-    scaled = np.array([[float(Fraction(entry) * Fraction(2) ** (exponent - scale)) for entry in line] for line in entries])
+    unit = Fraction(2) ** (exponent - scale)
+    scaled = np.array([[float(entry * unit) for entry in line] for line in entries])
     norm = float(np.linalg.norm(scaled, 2))
     square = norm * norm * (1 + slack)
     for _ in range(4):
@@ -421,12 +448,17 @@ def _stacked(raw: np.ndarray, slack: float) -> tuple[list[list[int]], int]:
 
 
 def prove_operator_norm(
-    matrix: Any, *, slack: float = 2.0**-10, on_progress: Callable[[int, int, str], None] | None = None
+    matrix: Any,
+    *,
+    minus: Any = None,
+    slack: float = 2.0**-10,
+    on_progress: Callable[[int, int, str], None] | None = None,
 ) -> PackedProof:
-    """Have the Lean kernel check a bound on the operator norm of a matrix.
+    """Have the Lean kernel check a bound on the operator norm of a matrix, or of the difference of two.
 
     Args:
         matrix: float array or tensor, rows x columns.
+        minus: another of the same shape, subtracted exactly; or None.
         slack: how far above the norm the bound may lie, relative.
         on_progress: called with (done, total, text).
 
@@ -434,4 +466,4 @@ def prove_operator_norm(
         InputError, ShapeError, NonFiniteError, NumericalError: see `pack_operator_norm`.
         ToolchainError: Lean cannot be had, the proofs do not build, or the kernel does not accept the file.
     """
-    return _prove(pack_operator_norm(matrix, slack=slack), on_progress)
+    return prove_packed(pack_operator_norm(matrix, minus=minus, slack=slack), on_progress)

@@ -12,7 +12,7 @@ import typer
 
 from peelverify.cli import console
 
-__all__ = ["register"]
+__all__ = ["follow", "register"]
 
 
 class Road(enum.StrEnum):
@@ -21,6 +21,13 @@ class Road(enum.StrEnum):
     auto = "auto"
     native = "native"
     wasm = "wasm"
+
+
+class Norm(enum.StrEnum):
+    """Which norm of a weight."""
+
+    fro = "fro"
+    op2 = "op2"
 
 
 def prove(
@@ -40,14 +47,33 @@ def prove(
     dojo_trace: Annotated[
         Path | None, typer.Option(help="Trace the proofs with LeanDojo into this folder; needs a native Lean.")
     ] = None,
+    tensor: Annotated[
+        str | None, typer.Option(help="Prove a bound on this weight, from its entries; needs --of.")
+    ] = None,
+    of: Annotated[Path | None, typer.Option("--of", help="Model directory of the weight.")] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="Model directory of its compression: bound the difference.")
+    ] = None,
+    norm: Annotated[
+        Norm | None, typer.Option("--norm", help="With --tensor: Frobenius (default with --against) or operator norm.")
+    ] = None,
+    lean_file: Annotated[
+        Path | None, typer.Option("--lean-file", help="Also write the proved Lean file here; must not exist.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Build the Lean proofs and audit their sources. Exit status 1 if anything is refused.
 
-    Without Lean on the machine, a WebAssembly build of it is fetched once (116 MiB) and its hash checked.
+    Without Lean on the machine, a WebAssembly build of it is fetched once (116 MiB) and its hash checked. With
+    --tensor, the kernel bounds a norm of one weight matrix from its stored entries instead.
 
     Example: peelverify prove
     """
+    if tensor is not None or of is not None or against is not None or norm is not None or lean_file is not None:
+        from peelverify.cli.tensor import prove_tensor
+
+        prove_tensor(tensor, of, against, None if norm is None else norm.value, lean_file, json=json)
+        return
     begin = time.perf_counter()
     console.say("prove: reading the sources")
     if dojo is not None or dojo_trace is not None:
@@ -65,7 +91,7 @@ def prove(
     result = None
     if report.ok:
         with console.progress() as bar:
-            result = build(tree.root, jobs=jobs, road=road.value, on_progress=_follow(bar), say=console.say)
+            result = build(tree.root, jobs=jobs, road=road.value, on_progress=follow(bar), say=console.say)
         for note in result.toolchain.notes:
             console.say(f"note: {note}")
         messages += result.messages
@@ -135,7 +161,7 @@ def prove(
     raise typer.Exit(0 if ok else 1)
 
 
-def _follow(bar: object) -> Callable[[int, int, str], None]:
+def follow(bar: object) -> Callable[[int, int, str], None]:
     """Show (done, total, what) reports as one bar for each total."""
     tasks: dict[str, object] = {}
 

@@ -175,7 +175,8 @@ class _Run:
             for ids in self.parts:
                 state, calls = embed(ids.to(source.device))
                 known = self.calls.setdefault((role, len(ids)), calls)
-                if known is not calls and not _equal(known[0].kwargs, calls[0].kwargs):
+                if known is not calls and not _equal([(c.args, c.kwargs) for c in known],
+                                                     [(c.args, c.kwargs) for c in calls], set()):
                     raise InvariantError("the arguments of a block depend on the tokens; this variant is not supported")
                 states.append(state)
 
@@ -183,14 +184,21 @@ class _Run:
         return self.calls[role, len(state)][index].run(block, state)
 
 
-def _equal(a: object, b: object) -> bool:
+def _equal(a: object, b: object, done: set[tuple[int, int]]) -> bool:
+    """Whether two structures of arguments are equal; blocks share tensors, so each pair is looked at once."""
+    if (id(a), id(b)) in done:
+        return True
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_equal(a[k], b[k]) for k in a)
-    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
-    return type(a) is type(b)
+        same = torch.equal(a, b)
+    elif isinstance(a, dict) and isinstance(b, dict):
+        same = a.keys() == b.keys() and all(_equal(a[k], b[k], done) for k in a)
+    elif isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        same = len(a) == len(b) and all(_equal(x, y, done) for x, y in zip(a, b, strict=True))
+    else:
+        return type(a) is type(b)
+    if same and isinstance(a, Tensor):
+        done.add((id(a), id(b)))
+    return same
 
 
 @torch.no_grad()

@@ -193,3 +193,23 @@ def test_ties_are_counted_and_listed(pairs, ids) -> None:
     assert found.ties == [(w, i) for w in range(ids.shape[0]) for i in range(ids.shape[1])]
     assert found.document["numbers"]["units"]["tied"] == ids.numel()
     checker.check(found.document)
+
+
+def test_arguments_that_depend_on_the_tokens_are_noticed(pairs, ids, monkeypatch) -> None:
+    """Masks and positions are taken from one batch for all of its size; a model for which that is wrong is refused."""
+    from peelverify.errors import InvariantError
+    from peelverify.models import blockwise
+
+    plain = blockwise.BlockSource._embed
+
+    def shifted(self, batch):
+        state, calls = plain(self, batch)
+        calls[-1].kwargs["position_ids"] = calls[-1].kwargs["position_ids"] + int(batch[0, 0])
+        return state, calls
+
+    different = ids.clone()
+    different[:, 0] = torch.arange(len(ids))
+    certify(*pairs["llama"], different, lean=False, every_input=False, batch=1)
+    monkeypatch.setattr(blockwise.BlockSource, "_embed", shifted)
+    with pytest.raises(InvariantError, match="depend on the tokens"):
+        certify(*pairs["llama"], different, lean=False, every_input=False, batch=1)

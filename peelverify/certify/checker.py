@@ -12,6 +12,8 @@ Numbers are dyadic, written ``0x<hex digits>p<exponent>`` with an optional minus
 lowest terms, so that each number has one spelling. JSON floats are refused.
 
 Exit status: 0 consistent, 1 refuted, 2 not a certificate or not readable, 3 a newer format.
+
+Longer than 500 lines because one file must run alone.
 """
 
 from __future__ import annotations
@@ -20,18 +22,23 @@ import decimal
 import hashlib
 import heapq
 import json
+import os
 import re
+import stat
 import sys
 from fractions import Fraction
 
 SCHEMA = "peelverify.certificate/1.1"
 MAX_BYTES = 64 << 20
+MAX_VALUES = 4 << 20
+MAX_POOL = 1 << 22
+MAX_EXPONENT = 4_500  # squares of the smallest float64 need 2,148; a file of larger ones would only cost time
 MIN_MARGIN = Fraction(1, 10_000)
 WIDTH = Fraction(1, 10**9)
 MAX_NATS = 10_000
-_NUMBER = re.compile(r"(-?)0x([0-9a-f]{1,16})p([+-]\d{1,5})\Z")
-
-
+_NUMBER = re.compile(r"(-?)0x(0|[1-9a-f][0-9a-f]{0,15})p(\+0|[+-][1-9][0-9]{0,4})\Z")
+_HEX = re.compile(r"[0-9a-f]{64}\Z")
+_DECIMAL = re.compile(r"-?\d{1,20}(?:\.\d{1,20})?(?:e[+-]?\d{1,4})?\Z", re.ASCII)
 _VERSION = re.compile(r"peelverify\.certificate/([1-9]\d{0,3})(?:\.([1-9]\d{0,3}))?\Z")
 
 
@@ -59,11 +66,10 @@ def parse(text: object) -> Fraction:
     if match is None:
         raise Refuted(f"not an exact number: {str(text)[:40]!r}")
     exponent = int(match[3])
-    need(abs(exponent) <= 20_000, f"exponent out of range: {text[:40]!r}")
-    value = Fraction(int(match[2], 16)) * Fraction(2) ** exponent
-    value = -value if match[1] else value
-    need(spell(value) == text, f"not in lowest terms: {text[:40]!r}")
-    return value
+    need(abs(exponent) <= MAX_EXPONENT, f"exponent out of range: {text[:40]!r}")
+    top = int(match[1] + match[2], 16)
+    need(top & 1 or text == "0x0p+0", f"not in lowest terms: {text[:40]!r}")
+    return Fraction(top << exponent) if exponent >= 0 else Fraction(top, 1 << -exponent)
 
 
 def spell(value: Fraction) -> str:
@@ -114,6 +120,9 @@ def exp_out(lo: Fraction, hi: Fraction) -> tuple[Fraction, Fraction]:
     """64-bit numbers below ``exp(lo)`` and above ``exp(hi)``: a Taylor sum with remainder, squared up again."""
     ends = []
     for x, up in ((lo, False), (hi, True)):
+        if 0 < abs(x) < Fraction(1, 1 << 66):  # 1 + x - x^2 <= exp(x) <= 1 + x + x^2
+            ends.append(round_up(1 + x + x * x) if up else round_down(1 + x - x * x))
+            continue
         halvings = max(0, abs(x.numerator).bit_length() - x.denominator.bit_length() + 2)
         y = x / 2**halvings  # at most 1/2 in size
         term = total = Fraction(1)
@@ -155,6 +164,20 @@ def digest(part: object) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
+def load_bytes(path: str) -> bytes:
+    """Read a regular file, at most one byte more than the limit; a pipe or device is refused, not waited for.
+
+    Raises:
+        OSError: it cannot be read.
+        Unreadable: not a regular file.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise Unreadable("not a regular file")
+        return stream.read(MAX_BYTES + 1)
+
+
 def _no_float(text: str) -> object:
     raise Refuted(f"a JSON float where an exact number is needed: {text[:40]}")
 
@@ -180,6 +203,8 @@ def read(raw: bytes) -> dict:
     """
     if len(raw) > MAX_BYTES:
         raise Unreadable(f"larger than {MAX_BYTES >> 20} MiB")
+    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_VALUES:
+        raise Unreadable(f"more than {MAX_VALUES} values")
     try:
         found = json.loads(
             raw, parse_float=_no_float, parse_int=_short_int, parse_constant=_no_float, object_pairs_hook=_unique
@@ -204,6 +229,39 @@ def check_digests(cert: dict) -> None:
     need(integrity["host_sha256"] == digest(cert.get("host")), "the host digest does not fit: edited or damaged")
 
 
+def check_subject(cert: dict, full: bool) -> None:
+    """Check the types of what a certificate says in words, so that whoever prints or uses them need not."""
+    subject = cert["subject"]
+    for role in ("original", "compressed"):
+        model = subject[role]
+        need(all(isinstance(model[key], str) and len(model[key]) <= 4096 for key in ("name", "family", "dtype")),
+             f"bad description of the {role} model")
+        need(bool(_HEX.match(model["config_sha256"])), "bad hash of a configuration")
+        need(isinstance(model["files"], dict) and bool(model["files"]), f"the {role} model has no files")
+        need(all(bool(_HEX.match(sha)) for sha in model["files"].values()), "bad hash of a file")
+    need(bool(_HEX.match(subject["tokens"]["sha256"])), "bad hash of the tokens")
+    numerics = subject["numerics"]
+    need(isinstance(numerics["attention"], str), "bad name of the attention")
+    whole(numerics["batch"], "batch", 1, 1 << 20)
+    theorems = cert["theorems"]
+    need(isinstance(theorems, list) and len(theorems) <= 1000, "bad list of theorems")
+    need(all(isinstance(t["name"], str) and bool(_HEX.match(t["sha256"])) for t in theorems), "bad list of theorems")
+    need(len({t["name"] for t in theorems}) == len(theorems), "a theorem appears twice")
+    figures = [x for value in cert["measured"].values() for x in (value if isinstance(value, list) else [value])]
+    need(all(isinstance(x, str) and bool(_DECIMAL.match(x)) for x in figures), "a measured figure is no decimal")
+    if full:
+        whole(numerics["head_tokens"], "tokens that the head reads", 1)
+        need(isinstance(numerics["states"], str), "bad description of the states")
+        need((cert["unseen"] is None) == (subject["pool"] is None or subject["pool"]["windows"]
+             == subject["tokens"]["shape"][0]), "unseen text without a pool, or a pool without unseen text")
+    else:
+        newer = {"every_input", "unseen"} & cert.keys() | {"pool"} & subject.keys()
+        newer |= {"signed"} & cert["numbers"]["units"].keys() | {"token_portable"} & cert["numbers"].keys()
+        newer |= {"tied_at"} & {key for row in cert["numbers"]["units"]["windows"] for key in row}
+        newer |= {"token_max"} & {key for block in cert["numbers"]["blocks"] for key in block}
+        need(not newer, f"version 1.0 of the format has no {', '.join(sorted(newer))}")
+
+
 def check_numbers(numbers: dict, subject: dict, full: bool) -> dict[str, Fraction]:
     """Derive every dependent number anew and compare; ``full`` if the file is of version 1.1 or later.
 
@@ -213,13 +271,13 @@ def check_numbers(numbers: dict, subject: dict, full: bool) -> dict[str, Fractio
     before = enclosure(numbers["initial_error"])
     shape = subject["tokens"]["shape"]
     need(isinstance(shape, list) and len(shape) == 2, "tokens need shape (windows, length)")
-    tokens = whole(shape[0], "windows", 1, 1 << 20) * whole(shape[1], "length", 2, 1 << 24)
+    tokens = whole(shape[0], "windows", 1, 1 << 16) * whole(shape[1], "length", 2, 1 << 24)
     token_max = check_largest(numbers["initial_token_max"], before, tokens) if full else before
     chain = before[1]
     kept = subject["kept"]
     need(isinstance(kept, list) and all(whole(k, "kept block") >= 0 for k in kept), "bad list of kept blocks")
     blocks = numbers["blocks"]
-    need(isinstance(blocks, list) and 2 <= len(blocks) <= 10_000, "needs at least one block and the head")
+    need(isinstance(blocks, list) and 2 <= len(blocks) <= 1024, "needs at least one block and the head")
     depth = len(blocks) - 1
     need(kept == sorted(set(kept)) and all(k < depth for k in kept), "kept blocks out of order or range")
     for t, block in enumerate(blocks):
@@ -351,10 +409,12 @@ def check_unseen(unseen: dict, cert: dict) -> None:
     """Derive the seed, the draw and each bound for unseen windows of the pool."""
     subject, pool = cert["subject"], cert["subject"]["pool"]
     windows, length = subject["tokens"]["shape"]
-    total = whole(pool["windows"], "windows of the pool", windows, 1 << 32)
+    total = whole(pool["windows"], "windows of the pool", windows, MAX_POOL)
     named = {"original": subject["original"]["files"], "compressed": subject["compressed"]["files"],
              "pool": pool["sha256"], "windows": total}
     need(pool["seed"] == digest(named), "the seed of the draw is not the hash of models and pool")
+    need(isinstance(pool["drawn"], list) and len(pool["drawn"]) == windows
+         and all(whole(i, "number of a window", 0, total - 1) >= 0 for i in pool["drawn"]), "bad list of drawn windows")
     need(pool["drawn"] == draw(pool["seed"], total, windows), "the windows are not those that the seed draws")
     rows = cert["numbers"]["units"]["windows"]
     errors = sorted((parse(row["error"][1]) for row in rows), reverse=True)
@@ -412,6 +472,7 @@ def check(cert: dict) -> dict[str, Fraction]:
         check_digests(cert)
         check_tokens(cert["subject"]["tokens"])
         full = cert["schema"] != "peelverify.certificate/1"
+        check_subject(cert, full)
         bounds = check_numbers(cert["numbers"], cert["subject"], full)
         if full and cert["every_input"] is not None:
             check_every_input(cert["every_input"], {t["name"] for t in cert["theorems"]})
@@ -428,10 +489,12 @@ def main(argv: list[str]) -> int:
         print("usage: checker.py CERTIFICATE", file=sys.stderr)
         return 2
     try:
-        with open(argv[1], "rb") as handle:
-            bounds = check(read(handle.read(MAX_BYTES + 1)))
+        bounds = check(read(load_bytes(argv[1])))
     except OSError as error:
-        print(f"cannot read {argv[1]}: {error.strerror}", file=sys.stderr)
+        print(f"cannot read {argv[1]!a}: {error.strerror}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("not a certificate that fits the memory allowed", file=sys.stderr)
         return 2
     except Unreadable as error:
         print(f"not a certificate: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import hashlib
 import json
 import os
 import tempfile
@@ -39,6 +40,8 @@ class Certificate:
 
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
+        self.file_sha256: str | None = None
+        """SHA-256 of the file that it was read from; None if it was not read from one."""
         self.seconds: dict[str, float] = {}
         """Seconds by part, of the run that made it; not in the file."""
 
@@ -61,13 +64,14 @@ class Certificate:
             checker.Refuted: if it holds floats or repeated keys.
         """
         try:
-            raw = Path(path).read_bytes()
+            raw = checker.load_bytes(os.fspath(path))
+            found = cls(checker.read(raw))
         except OSError as error:
             raise ArtifactError(f"the certificate {path} cannot be read ({error.strerror}); check the path") from error
-        try:
-            return cls(checker.read(raw))
         except checker.Unreadable as error:
             raise ArtifactError(f"{path} is not a certificate: {error}; give a file written by certify") from error
+        found.file_sha256 = hashlib.sha256(raw).hexdigest()
+        return found
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the file in one step: a reader sees the old file, none, or the whole new one.

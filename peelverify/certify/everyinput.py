@@ -113,7 +113,7 @@ class _Affine:
 
     def rows(self, index: Any) -> _Affine:
         """The map to some of the outputs."""
-        return _Affine(self.matrix[index], self.offset[index], self.slack[index], ())
+        return _Affine(self.matrix[index], self.offset[index], self.slack[index], (), self.exact)
 
     def radius(self, root: Fraction) -> Fraction:
         """Bound on the length of the output for inputs of length ``root`` before the scales."""
@@ -163,12 +163,16 @@ def _affine(linear: nn.Module, norm: nn.Module | None, unit_offset: bool) -> _Af
     return _Affine(w, offset, slack, tensors, exact)
 
 
-def _change(first: _Affine, second: _Affine) -> tuple[Fraction, Fraction]:
-    """Bounds on the operator norm and on the length of the offset of the difference; uses up ``second``."""
-    equal = len(first.source) == len(second.source) and all(
+def _same(first: _Affine, second: _Affine) -> bool:
+    """Whether two whole maps were made from the same tensors, entry by entry."""
+    return bool(first.source) and len(first.source) == len(second.source) and all(
         torch.equal(a, b) for a, b in zip(first.source, second.source, strict=True)
     )
-    if equal:
+
+
+def _change(first: _Affine, second: _Affine) -> tuple[Fraction, Fraction]:
+    """Bounds on the operator norm and on the length of the offset of the difference; uses up ``second``."""
+    if _same(first, second):
         return Fraction(0), Fraction(0)
     # each folding rounds at most twice (1 + weight, product), the difference once; products of narrow types are exact
     fold = 4 * _U * (norm_fro_upper(first.matrix) + norm_fro_upper(second.matrix))

@@ -1,0 +1,525 @@
+"""Bounds on whole blocks for every input, from their weights alone, and how loose they are.
+
+Claims about real arithmetic on the stored weights: both blocks get the same input, any input at all, and the bound
+is on the 2-norm of the change of the output at a token. A norm gives every token the radius ``sqrt(d)`` once its
+scales are folded into the maps behind it. From there on each step is a theorem of ``Proofs/Universal.lean``: values,
+scores and attention weights, all heads through the output map, the shift of the second norm's input, the
+feed-forward layer. The bound is compared with the worst change that sampling and gradient ascent find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import mpmath
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from peelverify.bounds import universal
+from peelverify.certify.checker import round_up
+from peelverify.certify.everyinput import LAYOUTS, Layout, _Affine, _affine, _change, _same, _value_rows
+from peelverify.enclose import norm_fro_upper, norm_op2_upper, sqrt_lower, sqrt_upper
+from peelverify.errors import InputError
+from peelverify.models.blockwise import BlockSource, Call
+from peelverify.models.view import ModelView
+from peelverify.registry import measured
+
+__all__ = ["LIPSCHITZ", "BlockBound", "Found", "bound_block", "bound_blocks", "search_block"]
+
+LIPSCHITZ = {
+    "relu": Fraction(1),
+    "tanh": Fraction(1),
+    "silu": Fraction(11, 10),
+    "swish": Fraction(11, 10),
+    "quick_gelu": Fraction(11, 10),
+    "gelu": Fraction(113, 100),
+    "gelu_python": Fraction(113, 100),
+    "gelu_new": Fraction(113, 100),
+    "gelu_fast": Fraction(113, 100),
+    "gelu_pytorch_tanh": Fraction(113, 100),
+}
+"""Lipschitz bounds of activations with ``|act z| <= |z|``; a hypothesis of the theorems, tested by intervals."""
+
+_NOT_COVERED = {
+    "gemma2": "it normalises the outputs of attention and feed-forward layers as well",
+}
+
+
+@dataclass(frozen=True)
+class BlockBound:
+    """A certified bound on the change of one block's output at a token, for every input.
+
+    Attributes:
+        block: index in the original.
+        kind: "sequential", "parallel" or "deleted".
+        attention: bound on the change of the attention output.
+        mlp: bound on the change of the feed-forward output.
+        bound: their sum.
+        weight_change: largest sum of changes of the attention weights of a head, at most 2.
+        steady_attention: what the bound would be if no attention weight moved; shows what limits it.
+        steady_norm: what it would be if the input of the second norm did not move; shows what limits it.
+        theorem: the theorem of the last step.
+    """
+
+    block: int
+    kind: str
+    attention: Fraction
+    mlp: Fraction
+    bound: Fraction
+    weight_change: Fraction
+    steady_attention: Fraction
+    steady_norm: Fraction
+    theorem: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """The largest changes at a token that a search found; measured.
+
+    Attributes:
+        sampled: over random inputs.
+        ascended: over inputs improved by gradient ascent.
+        samples: how many token states were drawn.
+        ascents: how many were improved.
+    """
+
+    sampled: float
+    ascended: float
+    samples: int
+    ascents: int
+
+
+@dataclass(frozen=True)
+class _Head:
+    """Bounds for one attention head."""
+
+    old_value: Fraction
+    new_value: Fraction
+    value_change: Fraction
+    weight_change: Fraction
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Everything about a pair of blocks that the bounds need."""
+
+    heads: tuple[_Head, ...]
+    out_old: Fraction
+    out_new: Fraction
+    out_change: Fraction
+    out_bias: Fraction
+    out_bias_old: Fraction
+    out_bias_new: Fraction
+
+
+def _length(affine: _Affine) -> Fraction:
+    """Bound on the length of the offset."""
+    return affine.radius(Fraction(0))
+
+
+def _operator(affine: _Affine) -> Fraction:
+    """Bound on the operator norm, the rounding of the folding included."""
+    return round_up(norm_op2_upper(affine.matrix) + 4 * Fraction(1, 2**53) * norm_fro_upper(affine.matrix))
+
+
+def _root_of_exp(half: Fraction) -> Fraction:
+    """A number at least exp(half), rounded up; ``half`` has at most 64 bits, so that it is read exactly."""
+    with _precision(96):
+        top = mpmath.iv.mpf(half.numerator) / mpmath.iv.mpf(half.denominator)
+        end = mpmath.mpf(mpmath.iv.exp(top).b)
+    sign, mantissa, exponent, _ = end._mpf_
+    assert not sign
+    return round_up(Fraction(int(mantissa)) * Fraction(2) ** exponent)
+
+
+@contextmanager
+def _precision(bits: int) -> Iterator[None]:
+    before = mpmath.iv.prec
+    mpmath.iv.prec = bits
+    try:
+        yield
+    finally:
+        mpmath.iv.prec = before
+
+
+def _score_rows(layout: Layout, view: ModelView, which: int) -> list[tuple[str, Any]]:
+    """For each query head, the map and the rows of its query (which = 0) or of its key (which = 1)."""
+    config = view.config
+    heads = int(config.num_attention_heads)
+    shared = int(getattr(config, "num_key_value_heads", None) or heads)
+    size = int(getattr(config, "head_dim", None) or view.width // heads)
+    found = []
+    for head in range(heads):
+        at = head if which == 0 else head * shared // heads
+        if layout.interleaved:
+            start = 3 * size * head + size * which
+        elif len(layout.projections) == 1:
+            start = size * at + (0 if which == 0 else size * heads)
+        else:
+            start = size * at
+        name = layout.projections[0 if len(layout.projections) == 1 else which]
+        found.append((name, np.arange(start, start + size)))
+    return found
+
+
+def _score_scale(view: ModelView, block: int) -> Fraction:
+    """What scores are multiplied by, rounded up."""
+    config = view.config
+    size = int(getattr(config, "head_dim", None) or view.width // int(config.num_attention_heads))
+    scale = sqrt_upper(Fraction(1, size))
+    if getattr(config, "scale_attn_weights", True) is False:
+        scale = Fraction(1)
+    if getattr(config, "scale_attn_by_inverse_layer_idx", False):
+        scale = scale / (block + 1)
+    return scale
+
+
+def _weight_changes(
+    f: nn.Module, own: nn.Module, layout: Layout, view: ModelView, block: int, root: Fraction
+) -> list[Fraction]:
+    """For each query head, a bound on the sum of the changes of its attention weights."""
+    heads = int(view.config.num_attention_heads)
+    if any(name.endswith(("q_norm", "k_norm")) for name, _ in f.named_modules()):
+        return [Fraction(2)] * heads  # the norm of queries and keys divides by a length that can be any
+    queries, keys = _score_rows(layout, view, 0), _score_rows(layout, view, 1)
+    maps: dict[str, tuple[_Affine, _Affine]] = {
+        name: tuple(  # type: ignore[misc]
+            _affine(m.get_submodule(name), m.get_submodule(layout.attention_norm), layout.unit_offset)
+            for m in (f, own)
+        )
+        for name in {name for name, _ in (*queries, *keys)}
+    }
+    scale = _score_scale(view, block)
+    same = {name: _same(*both) for name, both in maps.items()}
+    sizes: dict[Any, tuple[Fraction, Fraction, Fraction]] = {}
+
+    def ends(name: str, rows: Any) -> tuple[Fraction, Fraction, Fraction]:
+        key = (name, int(rows[0]))
+        if key not in sizes:
+            old, new = (affine.rows(rows) for affine in maps[name])
+            lengths = old.radius(root), new.radius(root)
+            operator, shift = (Fraction(0), Fraction(0)) if same[name] else _change(old, new)
+            sizes[key] = (*lengths, universal.affine_upper(operator, root, shift))
+        return sizes[key]
+
+    found = []
+    for query, key in zip(queries, keys, strict=True):
+        (old_q, new_q, dq), (old_k, new_k, dk) = ends(*query), ends(*key)
+        rise = universal.score_error_upper(new_k, dq, old_q, dk)
+        fall = universal.score_error_upper(old_k, dq, new_q, dk)
+        half = round_up(scale * (rise + fall) / 2)
+        found.append(Fraction(2) if half > 40 else round_up(universal.softmax_change_upper(_root_of_exp(half))))
+    return found
+
+
+def _attention_parts(
+    f: nn.Module, own: nn.Module, layout: Layout, view: ModelView, block: int, root: Fraction
+) -> _Parts:
+    old, new = (
+        _affine(m.get_submodule(layout.values), m.get_submodule(layout.attention_norm), layout.unit_offset)
+        for m in (f, own)
+    )
+    shared = []
+    same = _same(old, new)
+    for rows in _value_rows(layout, view, len(old.matrix)):
+        one, two = old.rows(rows), new.rows(rows)
+        lengths = one.radius(root), two.radius(root)
+        operator, shift = (Fraction(0), Fraction(0)) if same else _change(one, two)
+        shared.append((*lengths, universal.affine_upper(operator, root, shift)))
+    heads = int(view.config.num_attention_heads)
+    moved = _weight_changes(f, own, layout, view, block, root)
+    out, out_new = (_affine(m.get_submodule(layout.attention_out), None, False) for m in (f, own))
+    ends = _operator(out), _operator(out_new), _length(out), _length(out_new)
+    change, bias = _change(out, out_new)
+    return _Parts(
+        tuple(_Head(*shared[head * len(shared) // heads], moved[head]) for head in range(heads)),
+        ends[0], ends[1], change, bias, ends[2], ends[3],
+    )
+
+
+def _joint(lengths: Sequence[Fraction]) -> Fraction:
+    return sqrt_upper(universal.joint_sq_upper(lengths))
+
+
+def _attention_bound(parts: _Parts) -> Fraction:
+    """Bound on the change of the attention output, by change or by size, whichever is smaller."""
+    shift = _joint([
+        universal.mixture_error_upper(head.value_change, head.weight_change, head.old_value) for head in parts.heads
+    ])
+    size = _joint([head.new_value for head in parts.heads])
+    moved = universal.heads_error_upper(parts.out_change, size, parts.out_old, shift) + parts.out_bias
+    both = universal.affine_upper(parts.out_new, size, parts.out_bias_new) + _attention_size(parts)
+    return round_up(min(moved, both))
+
+
+def _attention_size(parts: _Parts) -> Fraction:
+    """Bound on the length of the original's attention output."""
+    size = _joint([head.old_value for head in parts.heads])
+    return round_up(universal.affine_upper(parts.out_old, size, parts.out_bias_old))
+
+
+@dataclass(frozen=True)
+class _Feed:
+    """A feed-forward layer: the maps before the activation as stored, the same cut into gate and value, the last."""
+
+    whole: tuple[_Affine, ...]
+    maps: tuple[_Affine, ...]
+    down: _Affine
+
+
+def _feed(m: nn.Module, layout: Layout) -> _Feed:
+    norm = m.get_submodule(layout.mlp_norm)
+    maps = [_affine(m.get_submodule(name), norm, layout.unit_offset) for name in layout.hidden]
+    whole = tuple(maps)
+    if layout.gated and len(maps) == 1:
+        half = len(maps[0].matrix) // 2
+        maps = [maps[0].rows(np.arange(half)), maps[0].rows(np.arange(half, 2 * half))]
+    return _Feed(whole, tuple(maps), _affine(m.get_submodule(layout.mlp_out), None, False))
+
+
+def _feed_size(feed: _Feed, layout: Layout, root: Fraction) -> Fraction:
+    """Bound on the length of the output of a feed-forward layer."""
+    if layout.gated:
+        hidden = feed.maps[0].largest(root) * feed.maps[1].radius(root)
+    else:
+        hidden = feed.maps[0].radius(root)
+    return round_up(universal.affine_upper(_operator(feed.down), hidden, _length(feed.down)))
+
+
+class _FeedBound:
+    """Bound on the change of a feed-forward layer for inputs that are at most ``shift`` apart."""
+
+    def __init__(self, f: nn.Module, own: nn.Module, layout: Layout, root: Fraction, lipschitz: Fraction) -> None:
+        old, new = _feed(f, layout), _feed(own, layout)
+        self.root, self.lipschitz, self.gated = root, lipschitz, layout.gated
+        self.sizes = _feed_size(old, layout, root) + _feed_size(new, layout, root)
+        self.norms = [_operator(affine) for affine in old.maps]
+        self.new_lengths = [affine.radius(root) for affine in new.maps]
+        if layout.gated:
+            self.new_gate, self.old_value = new.maps[0].largest(root), old.maps[1].largest(root)
+        self.down = _operator(old.down)
+        nothing = (Fraction(0), Fraction(0))
+        same = all(_same(one, two) for one, two in zip(old.whole, new.whole, strict=True))
+        self.changes = [
+            nothing if same else _change(one, two) for one, two in zip(old.maps, new.maps, strict=True)
+        ]
+        self.down_change = _change(old.down, new.down)
+
+    def __call__(self, shift: Fraction) -> Fraction:
+        moved = [
+            universal.affine_error_upper(operator, self.root, norm, shift, offset)
+            for (operator, offset), norm in zip(self.changes, self.norms, strict=True)
+        ]
+        change, bias = self.down_change
+        if self.gated:
+            found = universal.gated_mlp_error_upper(
+                change, self.down, self.new_gate, self.old_value, self.new_lengths[1], self.lipschitz, *moved, bias
+            )
+        else:
+            found = universal.mlp_error_upper(change, self.new_lengths[0], self.down, self.lipschitz, moved[0], bias)
+        return round_up(min(found, self.sizes))
+
+
+def _activation(view: ModelView) -> str:
+    names = ("hidden_activation", "hidden_act", "activation_function")
+    return next((a for k in names if (a := getattr(view.config, k, None))), "unknown")
+
+
+def _require_covered(view: ModelView) -> Layout:
+    family = view.config.model_type
+    if family in _NOT_COVERED or family not in LAYOUTS:
+        reason = _NOT_COVERED.get(family, "its block is not described")
+        raise InputError(f"bound_blocks does not cover {family}: {reason}; use the every-input part of certify")
+    if getattr(view.config, "do_layer_norm_before", True) is False:
+        raise InputError("bound_blocks needs norms before the maps, got a model that normalises after them")
+    if _activation(view) not in LIPSCHITZ:
+        raise InputError(
+            f"bound_blocks needs an activation with a known Lipschitz bound ({', '.join(sorted(LIPSCHITZ))}), "
+            f"got {_activation(view)!r}; use the every-input part of certify"
+        )
+    return LAYOUTS[family]
+
+
+def _least_divisor(f: nn.Module, layout: Layout) -> Fraction:
+    """A lower bound on what the second norm divides by: the root of its epsilon."""
+    norm = f.get_submodule(layout.mlp_norm)
+    epsilon = next((e for k in ("eps", "variance_epsilon") if (e := getattr(norm, k, None))), 0.0)
+    return sqrt_lower(Fraction(float(epsilon)))
+
+
+@torch.no_grad()
+def bound_block(block: int, f: nn.Module, own: nn.Module | None, view: ModelView) -> BlockBound:
+    """Bound the change of one block's output at a token, for every input.
+
+    Args:
+        block: index of the block in the original.
+        f: the original's block, with its weights.
+        own: the compressed block; None if it was deleted.
+        view: the original model, for its configuration.
+
+    Raises:
+        InputError: a family whose blocks are not covered, or an activation without a known Lipschitz bound.
+
+    Guarantee:
+        In real arithmetic on the stored weights, the 2-norm of the change at any token of any input is at most
+        ``bound``. `PeelVerify.sequential_block_error_le`, `PeelVerify.parallel_block_error_le`.
+    """
+    layout = _require_covered(view)
+    root = sqrt_upper(Fraction(view.width))
+    parts = _attention_parts(f, own if own is not None else f, layout, view, block, root)
+    if own is None:
+        feed = _feed(f, layout)
+        attention, mlp = _attention_size(parts), _feed_size(feed, layout, root)
+        total = round_up(universal.block_error_upper(attention, mlp))
+        return BlockBound(
+            block, "deleted", attention, mlp, total, Fraction(0), total, total, "PeelVerify.Norm2Le.add"
+        )
+    attention = _attention_bound(parts)
+    still = replace(parts, heads=tuple(replace(head, weight_change=Fraction(0)) for head in parts.heads))
+    change_of = _FeedBound(f, own, layout, root, LIPSCHITZ[_activation(view)])
+    parallel = bool(getattr(view.config, "use_parallel_residual", False))
+    least = _least_divisor(f, layout)
+
+    def mlp_for(first: Fraction) -> Fraction:
+        if parallel:
+            return change_of(Fraction(0))
+        moved = 2 * root if not least else min(2 * root, universal.norm_shift_upper(first, least))
+        return change_of(round_up(moved))
+
+    mlp = mlp_for(attention)
+    calm = _attention_bound(still)
+    return BlockBound(
+        block,
+        "parallel" if parallel else "sequential",
+        attention,
+        mlp,
+        round_up(universal.block_error_upper(attention, mlp)),
+        max(head.weight_change for head in parts.heads),
+        round_up(calm + mlp_for(calm)),
+        round_up(attention + change_of(Fraction(0))),
+        f"PeelVerify.{'parallel' if parallel else 'sequential'}_block_error_le",
+    )
+
+
+@measured("a search, which shows that a bound is not vacuous and never that it is sharp")
+def search_block(
+    f: nn.Module,
+    own: nn.Module | None,
+    call: Call,
+    shape: tuple[int, int, int],
+    *,
+    samples: int = 10_000,
+    ascents: int = 100,
+    steps: int = 60,
+    seed: int = 0,
+) -> Found:
+    """Look for inputs that a compressed block answers as wrongly as possible.
+
+    Args:
+        f: the original's block, float32 or float64.
+        own: the compressed block; None if it was deleted.
+        call: masks and positions for inputs of this shape.
+        shape: (windows, length, width) of one evaluation.
+        samples: token states to draw, Gaussian at scales from 1/100 to 100.
+        ascents: how many of the worst windows to improve by gradient ascent.
+        steps: ascent steps.
+        seed: of the draw.
+
+    Returns:
+        The largest 2-norms of the change at a token.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parameter = next(f.parameters())
+    windows, length, width = shape
+    kept: list[tuple[float, Tensor]] = []
+    drawn, worst = 0, 0.0
+
+    def change(x: Tensor) -> Tensor:
+        answer = x if own is None else call.run(own, x)
+        return (answer - call.run(f, x)).norm(dim=-1)
+
+    while drawn < samples:
+        scale = 10 ** (4 * torch.rand(windows, 1, 1, generator=generator) - 2)
+        x = (torch.randn(windows, length, width, generator=generator) * scale).to(parameter)
+        with torch.no_grad():
+            found = change(x)
+        drawn += windows * length
+        worst = max(worst, float(found.max()))
+        each = found.amax(dim=1)
+        kept += [(float(v), x[i]) for i, v in enumerate(each)]
+        kept = sorted(kept, key=lambda pair: -pair[0])[:ascents]
+    best = worst
+    starts = [x for _, x in kept]
+    for begin in range(0, len(starts), windows):
+        group = starts[begin : begin + windows]
+        batch = torch.stack(group + [group[0]] * (windows - len(group)))
+        x = batch.clone().requires_grad_(True)
+        optimiser = torch.optim.Adam([x], lr=0.05 * float(batch.std()))
+        for _ in range(steps):
+            optimiser.zero_grad()
+            found = change(x)
+            best = max(best, float(found.detach().max()))
+            (-found.amax(dim=1).sum()).backward()
+            optimiser.step()
+        with torch.no_grad():
+            best = max(best, float(change(x).max()))
+    return Found(worst, best, drawn, len(starts))
+
+
+def bound_blocks(
+    original: BlockSource,
+    compressed: BlockSource,
+    kept: Sequence[int],
+    *,
+    samples: int = 10_000,
+    ascents: int = 100,
+    length: int = 8,
+    windows: int = 20,
+    seed: int = 0,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> list[tuple[BlockBound, Found]]:
+    """Bound every block of a compressed model for every input, and search for inputs that come near.
+
+    Args:
+        original: the reference model.
+        compressed: the model under test.
+        kept: indices of the original's blocks that the compressed model still has.
+        samples, ascents, seed: see `search_block`; both zero for no search.
+        length: tokens of a searched window.
+        windows: windows of one evaluation.
+        on_progress: called with (blocks done, blocks, text).
+
+    Returns:
+        For each block of the original its bound and what the search found.
+
+    Raises:
+        InputError: see `bound_block`; a length beyond the model's positions.
+    """
+    view = original.view
+    _require_covered(view)
+    ids = torch.zeros((windows, length), dtype=torch.long, device=original.device)
+    with original.front() as embed:
+        _, calls = embed(ids)
+    found = []
+    for t in range(view.depth):
+        with original.block(t) as f:
+            if t in kept:
+                with compressed.block(list(kept).index(t)) as own:
+                    bound = bound_block(t, f, own, view)
+                    seen = search_block(
+                        f, own, calls[t], (windows, length, view.width), samples=samples, ascents=ascents, seed=seed + t
+                    )
+            else:
+                bound = bound_block(t, f, None, view)
+                seen = search_block(
+                    f, None, calls[t], (windows, length, view.width), samples=samples, ascents=ascents, seed=seed + t
+                )
+        found.append((bound, seen))
+        if on_progress is not None:
+            on_progress(t + 1, view.depth, "blocks")
+    return found

@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from peelverify.peel.cloud import CloudSeries
+    from peelverify.peel.substitute import Substitution
     from peelverify.peel.transformer import TransformerYes
 
 __all__ = ["register"]
@@ -59,13 +60,28 @@ def peel(
     save_witness: Annotated[
         Path | None, typer.Option(help="Save the best witness of the last checkpoint as a model directory.")
     ] = None,
+    substitute: Annotated[
+        bool, typer.Option("--substitute", help="Solve each block again on its own and report the gain of each.")
+    ] = False,
+    save_substitute: Annotated[
+        Path | None, typer.Option(help="Save the model with its best block solved again (last checkpoint).")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue peel.json in --out: same options, same checkpoints first.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Evaluate checkpoints one by one."""
     from peelverify.cli import console
     from peelverify.errors import InputError
 
+    if save_substitute is not None and not substitute:
+        raise InputError("peel needs --substitute for --save-substitute, got only the latter; add it")
+    if resume and (out is None or problem is not None):
+        raise InputError("peel needs --out and checkpoints for --resume; name the folder of the first run")
     if problem is not None:
+        if substitute:
+            raise InputError("peel needs checkpoints for --substitute, got --problem; leave one out")
         if checkpoints:
             raise InputError("peel needs either checkpoints or --problem, got both; leave one out")
         series = _watch(problem, epochs, seed, out)
@@ -74,7 +90,8 @@ def peel(
             raise InputError("peel needs at least one CHECKPOINT, got none; name model directories or --problem")
         series = _evaluate(
             checkpoints, text=text, out=out, tokens=tokens, window=window, maps=maps, solver=solver,
-            budget=budget, seed=seed, save_witness=save_witness,
+            budget=budget, seed=seed, save_witness=save_witness, substitution=substitute,
+            save_substitute=save_substitute, resume=resume,
         )
     if as_json:
         console.emit_json(series.to_json())
@@ -149,10 +166,29 @@ def _check(paths: list[Path], text: Path | None, tokens: int, window: int, maps:
     return suite, fit, held, tokenizer
 
 
-def _folder(out: Path | None) -> AbstractContextManager[Path | None]:
+def _folder(out: Path | None, *, resume: bool = False) -> AbstractContextManager[Path | None]:
     from peelverify.cli.inputs import result_folder
 
-    return nullcontext() if out is None else result_folder(out)
+    return nullcontext() if out is None or resume else result_folder(out)
+
+
+def _earlier(out: Path | None, resume: bool) -> CloudSeries | None:
+    """The series of an earlier run in the folder, to be continued."""
+    import json
+
+    from peelverify.errors import ArtifactError
+    from peelverify.peel.cloud import CloudSeries
+
+    if not resume or out is None:
+        return None
+    try:
+        return CloudSeries.from_json(json.loads((out / "peel.json").read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{out} has no peel.json to continue; leave out --resume") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        if isinstance(error, ArtifactError):
+            raise
+        raise ArtifactError(f"{out / 'peel.json'} cannot be read ({error}); start again in another folder") from error
 
 
 def _write(series: CloudSeries, out: Path | None, *, decibels: bool = False) -> None:
@@ -165,10 +201,11 @@ def _write(series: CloudSeries, out: Path | None, *, decibels: bool = False) -> 
 
 def _evaluate(
     checkpoints: list[str], *, text: Path | None, out: Path | None, tokens: int, window: int, maps: str | None,
-    solver: str, budget: int | None, seed: int, save_witness: Path | None,
+    solver: str, budget: int | None, seed: int, save_witness: Path | None, substitution: bool,
+    save_substitute: Path | None, resume: bool,
 ) -> CloudSeries:
     from peelverify.cli import console
-    from peelverify.errors import ArtifactError
+    from peelverify.errors import ArtifactError, InputError
     from peelverify.models.save import save_model
     from peelverify.peel.run import peel_checkpoints
     from peelverify.peel.solvers import solver_named
@@ -176,8 +213,15 @@ def _evaluate(
     paths = find_checkpoints(checkpoints)
     chosen = solver_named(solver, budget)
     suite, fit, held, tokenizer = _check(paths, text, tokens, window, maps)
-    if save_witness is not None and save_witness.exists():
-        raise ArtifactError(f"{save_witness} exists already; choose another folder for the witness")
+    for folder in (save_witness, save_substitute):
+        if folder is not None and folder.exists():
+            raise ArtifactError(f"{folder} exists already; choose another folder for the witness")
+    earlier = _earlier(out, resume)
+    if earlier is not None and len(earlier.points) >= len(paths) and (save_witness or save_substitute):
+        raise InputError(
+            "peel needs a checkpoint that is still to be done to save its witness, got only finished ones; "
+            "run that checkpoint alone in another folder"
+        )
 
     def keep(series: CloudSeries, found: TransformerYes) -> None:
         series.about["text"] = text.name if text is not None else "builtin"
@@ -185,10 +229,18 @@ def _evaluate(
         if save_witness is not None and len(series.points) == len(paths):
             save_model(found.witness(), save_witness, tokenizer=tokenizer)
 
-    with _folder(out), console.progress() as bar:
+    def keep_block(index: int, again: Substitution) -> None:
+        if save_substitute is not None and index + 1 == len(paths):
+            if not again.best.maps:
+                console.say("no block gained anything, so --save-substitute has nothing to save")
+            else:
+                save_model(again.witness(), save_substitute, tokenizer=tokenizer)
+
+    with _folder(out, resume=resume), console.progress() as bar:
         task = bar.add_task("peeling", total=None)
         return peel_checkpoints(
             paths, fit, held_out=held, maps=suite, solver=chosen, seed=seed, on_point=keep,
+            substitution=substitution, resume=earlier, on_substitution=keep_block,
             on_progress=lambda done, total, what: bar.update(task, total=total, completed=done, description=what),
         )
 
@@ -227,4 +279,31 @@ def table(series: CloudSeries) -> str:
         "status: bounds of the checkpoint; running: smallest bounds so far."
     )
     green = "GREEN means: not refuted by this suite of witnesses. It does not say that training has converged."
-    return "\n".join(line.rstrip() for line in [*lines, "", note, green])
+    again = series.points[-1].extra.get("substitution") if series.points else None
+    blocks = [] if not again else [
+        "",
+        f"Single-layer substitution, {series.points[-1].label} (gains witnessed on windows that chose nothing; "
+        f"{100 * again['level_fraction']:.0f} % bootstrap intervals measured):",
+        *(_block_line(b) for b in again["blocks"]),
+        *_head_line(again["head"]),
+    ]
+    return "\n".join(line.rstrip() for line in [*lines, *blocks, "", note, green])
+
+
+def _block_line(block: dict[str, Any]) -> str:
+    line = f"  {block['sentence']}"
+    bracket = block["bracket"]
+    if bracket is not None:
+        line += (
+            f"; of the asked move {100 * bracket['upper_fraction']:.2f} % was left, {bracket['scope']} leave at least "
+            f"{100 * bracket['lower_fraction']:.2f} % (certified, this block's last map only)"
+        )
+    return line
+
+
+def _head_line(head: dict[str, Any] | None) -> list[str]:
+    return [] if head is None else [
+        f"  head alone, fitted windows: {head['start_nats_per_token']:.4f} now; {head['scope']} reach "
+        f"{head['upper_nats_per_token']:.4f} and none goes below {head['lower_nats_per_token']:.4f} nats a token "
+        "(measured; convex problem, no theorem)"
+    ]

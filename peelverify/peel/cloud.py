@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 from peelverify.errors import ArtifactError, InputError
@@ -163,6 +164,37 @@ class CloudSeries:
                 for p in self.points
             ],
         }
+
+    @classmethod
+    def from_json(cls, data: Any) -> CloudSeries:
+        """The series that `to_json` wrote, to be continued.
+
+        Raises:
+            ArtifactError: another schema, or a file that is damaged: its minima or statuses do not follow from its
+                numbers.
+        """
+        if not isinstance(data, Mapping) or data.get("schema") != SCHEMA:
+            found = data.get("schema") if isinstance(data, Mapping) else type(data).__name__
+            raise ArtifactError(f"a series of checkpoints needs schema {SCHEMA}, got {found!r}; give a peel.json")
+        own = {"name", "step", "loss", "yes0", "yes0_running", "best", "best_running", "best_map", "by_k", "refit",
+               "status", "status_running"}
+        try:
+            series = cls(data["unit"], data["about"])
+            for entry in data["checkpoints"]:
+                bounds = SimpleNamespace(
+                    yes0=float(entry["yes0"]), best=float(entry["best"]), best_map=tuple(entry["best_map"]),
+                    by_k=tuple(float(b) for b in entry["by_k"]),
+                )
+                series.add(
+                    str(entry["name"]), float(entry["loss"]), bounds, step=entry["step"], refit=entry["refit"],
+                    extra={k: v for k, v in entry.items() if k not in own},
+                )
+            whole = series.to_json()["checkpoints"] == list(data["checkpoints"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"the series of checkpoints is damaged ({error!r}); start again without it") from error
+        if not whole:
+            raise ArtifactError("the series of checkpoints is damaged: its numbers contradict each other; start again")
+        return series
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write `to_json`, replacing the file in one move."""

@@ -2,22 +2,62 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from peelverify.errors import InputError
-from peelverify.models.load import load_model
+from peelverify.models.load import load_model, model_files
 from peelverify.models.view import ModelView
 from peelverify.peel.cloud import CloudSeries
 from peelverify.peel.maps import check_maps
 from peelverify.peel.solvers import Solver, solver_named
+from peelverify.peel.substitute import Substitution, substitute
 from peelverify.peel.transformer import TransformerYes, yes_chain
 
-__all__ = ["peel_checkpoints", "step_of", "thin"]
+__all__ = ["peel_checkpoints", "step_of", "thin", "weights_digest"]
+
+
+def weights_digest(path: str | os.PathLike[str]) -> str:
+    """SHA-256 over the files of a model directory that decide what it computes, by name and content."""
+    whole = hashlib.sha256()
+    for file in model_files(path):
+        with file.open("rb") as stream:
+            whole.update(f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return whole.hexdigest()
+
+
+def _digest_tokens(ids: Tensor, held_out: Tensor | None) -> str:
+    both = [ids.tolist(), None if held_out is None else held_out.tolist()]
+    return hashlib.sha256(json.dumps(both).encode()).hexdigest()
+
+
+def _continued(
+    old: CloudSeries, new: CloudSeries, checkpoints: Sequence[str | os.PathLike[str] | ModelView],
+    labels: Sequence[str],
+) -> int:
+    """Number of checkpoints that a series holds already; refuses a series of another run."""
+    other = sorted(k for k, v in new.about.items() if old.about.get(k) != json.loads(json.dumps(v)))
+    if other or old.unit != new.unit:
+        raise InputError(
+            f"a series can only be continued with its own settings, got others for {', '.join(other) or 'the unit'}; "
+            "repeat the options of the first run, or start again in another folder"
+        )
+    for index, point in enumerate(old.points):
+        checkpoint = checkpoints[index] if index < len(checkpoints) else None
+        digest = None if checkpoint is None or isinstance(checkpoint, ModelView) else weights_digest(checkpoint)
+        if digest is None or point.label != labels[index] or point.extra.get("sha256") != digest:
+            raise InputError(
+                f"a series can only be continued if its checkpoints come first and are unchanged, got another one in "
+                f"place of {point.label}; name the same checkpoints, then the new ones"
+            )
+    return len(old.points)
 
 
 def step_of(path: str | os.PathLike[str]) -> int | None:
@@ -60,7 +100,10 @@ def peel_checkpoints(
     solver: str | Solver = "closed-form",
     budget: int | None = None,
     seed: int = 0,
+    substitution: bool = False,
+    resume: CloudSeries | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
+    on_substitution: Callable[[int, Substitution], None] | None = None,
     on_point: Callable[[CloudSeries, TransformerYes], None] | None = None,
 ) -> CloudSeries:
     """Fit YES chains to each checkpoint, loading one at a time.
@@ -71,15 +114,20 @@ def peel_checkpoints(
         held_out: token ids that decide; see `yes_chain`.
         names: labels; the folder names if None.
         maps, solver, budget, seed: as for `yes_chain`.
+        substitution: solve each block again on its own, see `peelverify.peel.substitute`; half of ``held_out``
+            chooses the steps, the other half gives the reported gains.
+        resume: a series of the same settings; its checkpoints must be the first ones here, and are not done again.
         on_progress: called with (done, total, what) over all checkpoints.
+        on_substitution: called with the number of the checkpoint and its substitution.
         on_point: called with the series so far and the newest result after each checkpoint.
 
     Returns:
         The series; steps come from the folder names where all have one in ascending order, else they count from 0.
 
     Raises:
-        InputError: no checkpoints, or checkpoints of different shape.
+        InputError: no checkpoints, checkpoints of different shape, or a series of other settings or files.
     """
+    maps = None if maps is None else [tuple(m) for m in maps]
     if not checkpoints:
         raise InputError("peel_checkpoints needs at least one checkpoint, got none; name model directories")
     labels = list(names) if names is not None else [
@@ -97,9 +145,20 @@ def peel_checkpoints(
         "deciding_tokens": (ids if held_out is None else held_out)[:, 1:].numel(),
         "window_tokens": int(ids.shape[1]),
         "decided_on": "fitted tokens" if held_out is None else "held-out tokens",
+        "tokens_sha256": _digest_tokens(ids, held_out),
+        "maps": None if maps is None else [list(m) for m in maps],
+        "substitution": substitution,
     })
+    if substitution and (held_out is None or len(held_out) < 4):
+        raise InputError("substitution needs at least 4 held-out windows (2 choose, 2 decide); give a longer text")
+    done_before = 0
+    if resume is not None:
+        done_before = _continued(resume, series, checkpoints, labels)
+        series = resume
     shape: tuple[int, int, int] | None = None
     for index, checkpoint in enumerate(checkpoints):
+        if index < done_before:
+            continue
         view = checkpoint if isinstance(checkpoint, ModelView) else load_model(checkpoint)
         if shape is not None and shape != (view.depth, view.width, view.vocabulary):
             raise InputError(
@@ -117,6 +176,14 @@ def peel_checkpoints(
             view, ids, maps=suite, solver=chosen, seed=seed, held_out=held_out, keep="best", on_progress=tick
         )
         best = found.chains[found.best_map]
+        more: dict[str, Any] = {}
+        if not isinstance(checkpoint, ModelView):
+            more["sha256"] = weights_digest(checkpoint)
+        if substitution and held_out is not None:
+            again = substitute(view, ids, held_out[::2], held_out[1::2], seed=seed)
+            more["substitution"] = again.to_json()
+            if on_substitution is not None:
+                on_substitution(index, again)
         series.add(
             labels[index], found.deciding_loss, found, step=known[index] if counted else index, refit=found.refit,
             extra={
@@ -132,6 +199,7 @@ def peel_checkpoints(
                     for m, c in found.chains.items()
                 ],
                 "seconds": found.seconds,
+                **more,
             },
         )
         if on_point is not None:

@@ -148,6 +148,52 @@ def test_command_prints_a_table_and_writes_its_files(run_dir: Path, tmp_path: Pa
     assert load_model(witness).depth == 3
 
 
+def test_command_solves_blocks_again_and_saves_one(run_dir: Path, tmp_path: Path, capsys) -> None:
+    """--substitute adds gains with intervals and brackets; the saved model is whole and differs in one block."""
+    saved = tmp_path / "again"
+    status, text, _ = command(
+        str(run_dir / "step-20"), "--tokens", "1024", "--window", "32", "--maps", "direct", "--budget", "2",
+        "--substitute", "--save-substitute", str(saved), "--out", str(tmp_path / "out"), capsys=capsys,
+    )
+    assert status == 0 and "alone can be solved again" in text and "certified, this block's last map only" in text
+    assert "convex problem, no theorem" in text
+    data = json.loads((tmp_path / "out" / "peel.json").read_text())["checkpoints"][0]["substitution"]
+    best = max(data["blocks"], key=lambda b: b["gain_nats_per_token"])
+    ours, theirs = (load_model(p).model.state_dict() for p in (saved, run_dir / "step-20"))
+    changed = {n.rsplit(".", 1)[0] for n in ours if not (ours[n] == theirs[n]).all()}
+    assert changed == {f"{best['name']}.{m}" for m in best["maps"]}
+
+
+def test_command_resumes(run_dir: Path, tmp_path: Path, capsys) -> None:
+    """A run continued after its first checkpoint ends with the file of a run in one go, and says what it refuses."""
+    first, both = str(run_dir / "step-0"), (str(run_dir / "step-0"), str(run_dir / "step-20"))
+    part, whole = tmp_path / "part", tmp_path / "whole"
+    assert command(first, *SMALL, "--out", str(part), capsys=capsys)[0] == 0
+    before = json.loads((part / "peel.json").read_text())["checkpoints"][0]
+    assert command(*both, *SMALL, "--out", str(part), "--resume", capsys=capsys)[0] == 0
+    assert command(*both, *SMALL, "--out", str(whole), capsys=capsys)[0] == 0
+    found, expected = (json.loads((p / "peel.json").read_text()) for p in (part, whole))
+    assert found["checkpoints"][0] == before, "the first checkpoint was not done again"
+    for data in (found, expected):
+        for entry in data["checkpoints"]:
+            entry.pop("seconds")
+    assert found == expected
+    for args, words in (
+        ((*both, *SMALL[:-2], "--budget", "6"), "budget"),
+        ((both[1], *SMALL), "in place of step-0"),
+        ((first, *SMALL), "in place of step-20"),
+        ((*both, *SMALL, "--seed", "9"), "seed"),
+        ((*both, *SMALL, "--save-witness", str(tmp_path / "w")), "finished ones"),
+    ):
+        status, _, err = command(*args, "--out", str(part), "--resume", capsys=capsys)
+        assert status == 2 and words in err, err
+    (part / "peel.json").write_text(json.dumps(found).replace('"status": "RED"', '"status": "GREEN"'))
+    status, _, err = command(*both, *SMALL, "--out", str(part), "--resume", capsys=capsys)
+    assert status == 2 and "contradict each other" in err
+    status, _, err = command(*both, *SMALL, "--out", str(tmp_path / "none"), "--resume", capsys=capsys)
+    assert status == 2 and "no peel.json" in err
+
+
 def test_command_prints_json(run_dir: Path, capsys) -> None:
     """With --json stdout is exactly one object with its schema."""
     status, text, _ = command(str(run_dir / "step-20"), *SMALL, "--json", capsys=capsys)
@@ -174,6 +220,9 @@ def test_command_prints_json(run_dir: Path, capsys) -> None:
         (("{run}", "{other}"), "one architecture"),
         (("{run}", "--out", "{file}"), "cannot be written"),
         (("--problem", "chess"), "digits"),
+        (("--problem", "digits", "--substitute"), "checkpoints for --substitute"),
+        (("{run}", "--save-substitute", "x"), "--substitute"),
+        (("{run}", "--resume"), "--out"),
     ],
 )
 def test_bad_usage_ends_with_2_and_one_line(

@@ -11,7 +11,8 @@ Chains of fitted layers repeat directions, so singular problems are the normal c
   them, which a Gram matrix could not resolve.
 
 `GramSum` is the streaming form: additive, O(columns^2) memory. It sees singular values only down to about
-1e-7 of the largest and says so through its cut-off.
+1e-7 of the largest and says so through its cut-off. `TriangleSum` streams too and keeps the triangular factor
+instead, which costs about twice as much and resolves what the SVD above resolves.
 
 Up to ``ONE_THREAD`` columns all of it runs on one BLAS thread (`one_thread`): results then do not depend on the
 number of threads, and numpy's and scipy's separate thread pools do not wait for each other, which on a busy
@@ -34,7 +35,7 @@ from peelverify.errors import InputError, NonFiniteError, NumericalError, ShapeE
 from peelverify.registry import measured
 from peelverify.verdict import Outcome
 
-__all__ = ["Factor", "Fit", "GramSum", "as_matrix", "factor", "least_squares", "one_thread"]
+__all__ = ["Factor", "Fit", "GramSum", "TriangleSum", "as_matrix", "factor", "least_squares", "one_thread"]
 
 EPS = float(np.finfo(np.float64).eps)
 #: Largest 1-norm condition number of the unit-diagonal Gram matrix that Cholesky is trusted with.
@@ -360,5 +361,80 @@ class GramSum:
         weight = np.ascontiguousarray((solution[:-1] if self.bias else solution).T)
         return Fit(
             weight, solution[-1] if self.bias else None, rank, condition, "gram",
+            Outcome.CONVERGED if rank == columns else Outcome.RANK_DEFICIENT,
+        )
+
+
+class TriangleSum:
+    """Triangular factor of [Z 1 T] gathered over chunks of samples: O(columns^2) memory, no squared condition.
+
+    Args:
+        bias: whether a column of ones is appended to the features.
+    """
+
+    def __init__(self, *, bias: bool = True) -> None:
+        self.bias = bias
+        self.samples = 0
+        self.features = 0
+        self._triangle: Matrix | None = None
+        self._waiting: list[Matrix] = []
+        self._rows = 0
+
+    def add(self, z: Any, t: Any) -> TriangleSum:
+        """Add a chunk of features (samples, features) and targets (samples, outputs); returns itself."""
+        features = as_matrix(z, "z", function="TriangleSum.add")
+        target = as_matrix(t, "t", function="TriangleSum.add")
+        if len(features) != len(target):
+            raise ShapeError(
+                f"TriangleSum.add needs as many rows in z as in t, got {len(features)} and {len(target)}; "
+                "cut both at the same places"
+            )
+        ones = [np.ones((len(features), 1))] if self.bias else []
+        chunk = np.hstack([features, *ones, target])
+        known = self._triangle if self._triangle is not None else (self._waiting or [None])[0]
+        if known is not None and (known.shape[1], self.features) != (chunk.shape[1], features.shape[1]):
+            raise ShapeError(
+                f"TriangleSum.add needs chunks of one width, got {features.shape[1]} features and {target.shape[1]} "
+                f"targets after {self.features} features and {known.shape[1]} columns in all; use a new sum"
+            )
+        self.features = features.shape[1]
+        self.samples += len(features)
+        self._waiting.append(chunk)
+        self._rows += len(chunk)
+        if self._rows >= 2 * chunk.shape[1]:
+            self._reduce()
+        return self
+
+    def _reduce(self) -> None:
+        stack = ([] if self._triangle is None else [self._triangle]) + self._waiting
+        if self._waiting:
+            (self._triangle,) = linalg.qr(np.vstack(stack), mode="r", check_finite=False)
+            self._triangle = np.ascontiguousarray(self._triangle[: self._triangle.shape[1]])
+        self._waiting, self._rows = [], 0
+
+    def solve(self) -> Fit:
+        """The fit of all samples; singular values are dropped as in `Factor`.
+
+        Raises:
+            InputError: no samples were added.
+            NumericalError: the decomposition did not converge.
+        """
+        self._reduce()
+        if self._triangle is None:
+            raise InputError("TriangleSum.solve needs samples, got none; call add first")
+        columns = self.features + int(self.bias)
+        try:
+            u, s, vt = linalg.svd(self._triangle[:columns, :columns], full_matrices=False, check_finite=False)
+        except linalg.LinAlgError as error:
+            raise NumericalError(
+                f"TriangleSum could not decompose {columns} columns ({error}); rescale the features",
+                outcome=Outcome.FAILED,
+            ) from error
+        rank = int((s > EPS * max(self.samples, columns) * s[0]).sum()) if s[0] > 0 else 0
+        right = u[:, :rank].T @ self._triangle[:columns, columns:]
+        solution = vt[:rank].T @ (right / s[:rank, None])
+        weight = np.ascontiguousarray((solution[:-1] if self.bias else solution).T)
+        return Fit(
+            weight, solution[-1] if self.bias else None, rank, float(s[0] / s[rank - 1]) if rank else 1.0, "svd",
             Outcome.CONVERGED if rank == columns else Outcome.RANK_DEFICIENT,
         )

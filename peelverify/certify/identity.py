@@ -16,10 +16,11 @@ from torch import Tensor
 
 from peelverify import __version__
 from peelverify.certify.checker import digest
-from peelverify.errors import ArtifactError, InputError, ShapeError
-from peelverify.models import load_model, model_files
+from peelverify.errors import ArtifactError, InputError, PeelverifyError, ShapeError
+from peelverify.models import load_model
 from peelverify.models.blockwise import BlockSource, NotStreamable, StreamedModel, WholeModel
-from peelverify.models.load import resolve_model
+from peelverify.models.load import read_config, resolve_model
+from peelverify.models.pinned import Pinned
 from peelverify.models.view import ModelView
 
 __all__ = ["Subject", "as_ids", "describe_host", "describe_tokens", "file_sha256", "open_model", "recorded_kept"]
@@ -51,10 +52,22 @@ class Subject:
         directory: where it lies; None for a model given in memory.
     """
 
-    def __init__(self, source: BlockSource, facts: dict[str, Any], directory: Path | None) -> None:
+    def __init__(
+        self, source: BlockSource, facts: dict[str, Any], directory: Path | None, pinned: Pinned | None = None
+    ) -> None:
         self.source = source
         self.facts = facts
         self.directory = directory
+        self._pinned = pinned
+
+    def unchanged(self) -> None:
+        """Confirm that no file was written to since it was opened and hashed.
+
+        Raises:
+            ArtifactError: if one was.
+        """
+        if self._pinned is not None:
+            self._pinned.unchanged()
 
     @property
     def view(self) -> ModelView:
@@ -96,12 +109,18 @@ def open_model(
     Raises:
         NotStreamable: if ``stream`` is True and it cannot be done.
     """
+    pinned = None
     if isinstance(model, (str, os.PathLike)):
         directory = resolve_model(model)
-        source = _open_directory(directory, dtype, attention, stream, on_note or (lambda text: None))
-        view = source.view
-        files = {path.name: file_sha256(path) for path in model_files(directory)}
-        name = directory.resolve().name
+        read_config(directory)
+        pinned = Pinned(directory)
+        try:
+            source = _open_directory(pinned.path, dtype, attention, stream, on_note or (lambda text: None))
+            pinned.unchanged()
+        except PeelverifyError as error:  # speak of the directory that was given, not of the folder of links
+            error.args = (str(error).replace(str(pinned.path), str(directory)), *error.args[1:])
+            raise
+        view, files, name = source.view, pinned.files, directory.resolve().name
     else:
         view = model if isinstance(model, ModelView) else ModelView(model)
         source, directory, name = WholeModel(view), None, "in memory"
@@ -117,7 +136,7 @@ def open_model(
         "config_sha256": _config_sha256(view),
         "dtype": str(view.dtype).removeprefix("torch."),
     }
-    return Subject(source, facts, directory)
+    return Subject(source, facts, directory, pinned)
 
 
 def recorded_kept(subject: Subject, depth: int) -> list[int] | None:

@@ -14,7 +14,7 @@ from peelverify.verdict import Verdict, worst
 
 __all__ = ["LEVELS", "Check", "Verification", "verify"]
 
-LEVELS = ("arithmetic", "lean", "recompute")
+LEVELS = ("arithmetic", "lean", "signature", "recompute")
 _SAME_HOST = ("torch", "transformers", "numpy", "machine", "cpu_capability", "threads")
 
 
@@ -59,13 +59,25 @@ class Verification:
         """What the checks establish, in one line."""
         if self.verdict is Verdict.VIOLATED:
             bad = next(c for c in self.checks if c.verdict is Verdict.VIOLATED)
+            if bad.level == "gate":
+                return f"LIMIT BROKEN: {bad.name}: {bad.detail}"
             return f"REFUTED at level {bad.level}: {bad.detail}"
         if self.verdict is not Verdict.HOLDS:
             bad = next(c for c in self.checks if c.verdict is self.verdict)
             return f"{self.verdict.name} at level {bad.level}: {bad.detail}"
         if "recompute" in self.reached:
             return "HOLDS: every number was computed anew from these models and tokens"
+        if "signature" in self.reached:
+            return "arithmetic consistent and signed; tied to the holder of the key, not to any model"
         return "arithmetic consistent, not tied to any model"
+
+    def gate(self, max_loss_change: Fraction | None, min_same_top: Fraction | None) -> None:
+        """Add the limits of a pipeline as checks of level "gate"; nothing if the certificate was refuted."""
+        from peelverify.certify.compare import gate
+
+        if self.certificate is not None:
+            for name, verdict, detail in gate(self.certificate, max_loss_change, min_same_top):
+                self._add("gate", name, verdict, detail)
 
     def _add(self, level: str, name: str, verdict: Verdict, detail: str) -> bool:
         self.checks.append(Check(level, name, verdict, detail))
@@ -78,6 +90,9 @@ def verify(
     original: Any = None,
     compressed: Any = None,
     tokens: Any = None,
+    pool: Any = None,
+    signature: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
     lean: bool = True,
     on_progress: Any = None,
 ) -> Verification:
@@ -87,7 +102,10 @@ def verify(
         path: the certificate.
         original: model to recompute with, as in `certify`.
         compressed: the compressed model.
-        tokens: token ids, needed only if the certificate stores just their hash.
+        tokens: token ids, needed only if the certificate stores just their hash and names no pool.
+        pool: the `peelverify.certify.pool.Pool` that the windows were drawn from, if the certificate names one.
+        signature: DSSE envelope around the in-toto statement of this certificate.
+        key: public key (PEM) that must have signed it.
         lean: have the Lean kernel check the arithmetic too.
         on_progress: called with (done, total, text) while recomputing.
 
@@ -96,11 +114,13 @@ def verify(
 
     Raises:
         ArtifactError: the file or a model cannot be read.
-        InputError: only one of the two models was given.
+        InputError: only one of the two models was given, or only one of signature and key.
         ToolchainError: Lean is needed and cannot be had.
     """
     if (original is None) != (compressed is None):
         raise InputError("verify needs both models or neither, got one; give --original and --compressed")
+    if (signature is None) != (key is None):
+        raise InputError("verify needs a signature and a key, got one of them; give --signature and --key")
     found = Verification()
     try:
         certificate = Certificate.load(path)
@@ -120,8 +140,13 @@ def verify(
         _lean_level(found, certificate)
         if found.verdict is Verdict.VIOLATED:
             return found
+    if signature is not None and key is not None:
+        from peelverify.certify.statement import check_signature
+
+        verdict, detail = check_signature(certificate, signature, key)
+        found._add("signature", "in-toto statement", verdict, detail)
     if original is not None:
-        _recompute_level(found, certificate, original, compressed, tokens, on_progress)
+        _recompute_level(found, certificate, original, compressed, tokens, pool, on_progress)
     return found
 
 
@@ -146,9 +171,10 @@ def _lean_level(found: Verification, certificate: Certificate) -> None:
 
 
 def _recompute_level(
-    found: Verification, certificate: Certificate, original: Any, compressed: Any, tokens: Any, on_progress: Any
+    found: Verification, certificate: Certificate, original: Any, compressed: Any, tokens: Any, pool: Any,
+    on_progress: Any,
 ) -> None:
-    from peelverify.certify.build import compute_parts
+    from peelverify.certify.build import compute_parts, theorems_for
     from peelverify.certify.identity import as_ids, describe_host, describe_tokens, open_model
     from peelverify.certify.measure import same_shape
 
@@ -171,6 +197,16 @@ def _recompute_level(
             return
         found._add(level, f"{role} model", Verdict.HOLDS, "all files have the stated SHA-256")
     stored = subject["tokens"].get("ids")
+    if subject.get("pool") is not None:
+        if pool is None:
+            found._add(
+                level, "pool", Verdict.INCONCLUSIVE,
+                "the windows were drawn from a pool of text that was not given; give it (--text)",
+            )
+        elif not _pool_level(found, subject, pool):
+            return
+        else:
+            tokens = pool.ids[subject["pool"]["drawn"]]
     if stored is None and tokens is None:
         found._add(
             level, "tokens", Verdict.INCONCLUSIVE, "the certificate stores only the hash of its tokens; give them"
@@ -186,7 +222,36 @@ def _recompute_level(
         first, second, kept, ids, batch=settings["batch"], pool=subject.get("pool"),
         with_every_input=document.get("every_input") is not None, on_progress=on_progress,
     )
+    first.unchanged()
+    second.unchanged()
+    if document["schema"] == checker.SCHEMA:
+        from peelverify.certify.measure import head_tokens_for, state_text
+
+        derived = {
+            "theorems": theorems_for(parts),
+            "states": state_text(first.view.dtype, second.view.dtype),
+            "head_tokens": head_tokens_for(first.view.vocabulary),
+            "attention": first.source.attention,
+        }
+        said = settings | {"theorems": [t["name"] for t in document["theorems"]]}
+        wrong = [name for name, value in derived.items() if said.get(name) != value]
+        if wrong:
+            found._add(level, "settings", Verdict.VIOLATED, f"{', '.join(wrong)}: not those of this computation")
+            return
     _compare(found, certificate, parts, describe_host())
+
+
+def _pool_level(found: Verification, subject: dict[str, Any], pool: Any) -> bool:
+    """Whether a pool is the stated one and the tokens are the windows drawn from it; says so."""
+    from peelverify.certify.identity import describe_tokens
+    from peelverify.certify.pool import pool_sha256
+
+    stated = subject["pool"]
+    if pool_sha256(pool.ids) != stated["sha256"] or sorted(pool.files.values()) != sorted(stated["files"].values()):
+        return found._add("recompute", "pool", Verdict.VIOLATED, "the pool is another text: its hash differs")
+    if describe_tokens(pool.ids[stated["drawn"]], external=True)["sha256"] != subject["tokens"]["sha256"]:
+        return found._add("recompute", "pool", Verdict.VIOLATED, "the tokens are not the windows drawn from the pool")
+    return found._add("recompute", "pool", Verdict.HOLDS, "the windows are those that the seed draws from this text")
 
 
 def _compare(found: Verification, certificate: Certificate, parts: Any, host: dict[str, Any]) -> None:
@@ -208,19 +273,22 @@ def _compare(found: Verification, certificate: Certificate, parts: Any, host: di
         text = f"on the same software and machine {first.removeprefix('numbers.')} comes out differently"
         found._add(level, "numbers", Verdict.VIOLATED, text)
         return
-    margin = max(checker.parse(document["numbers"]["margin"]), checker.parse(numbers["margin"]))
+    margin = checker.parse(numbers["margin"])  # of the re-runs here: a stated one must not widen what is accepted
     _compare_bound(found, "e_T", numbers["blocks"][-1]["error"], certificate.bound, margin)
     if not old:
-        margins = (checker.parse(n["token_margin"]) for n in (document["numbers"], numbers))
+        own = checker.parse(numbers["token_margin"])
         _compare_bound(
-            found, "largest error of a token", numbers["blocks"][-1]["token_max"], certificate.token_bound, max(margins)
+            found, "largest error of a token", numbers["blocks"][-1]["token_max"], certificate.token_bound, own
         )
-    off = _outside(numbers, document["numbers"], 2 * margin)
+    off = _outside(numbers, document["numbers"], 2 * margin) or _outside_measured(parts.measured, stated["measured"])
+    off = off or _outside_unseen(parts.unseen, stated["unseen"], numbers["units"], 2 * margin)
     off = off or _outside_matrices(parts.every_input, stated["every_input"])
     if off:
         found._add(level, "numbers", Verdict.VIOLATED, f"{off} is off by more than re-runs differ")
+    elif any(numbers["units"][k] != document["numbers"]["units"][k] for k in ("same_top", "tied")):
+        found._add(level, "numbers", Verdict.INCONCLUSIVE, "positions with the same top token are other ones here")
     else:
-        found._add(level, "numbers", Verdict.HOLDS, "all block figures agree within the margin, on another platform")
+        found._add(level, "numbers", Verdict.HOLDS, "all figures agree within the margin, on another platform")
 
 
 def _compare_bound(found: Verification, what: str, pair: list[str], bound: Fraction, margin: Fraction) -> None:
@@ -273,15 +341,64 @@ def _first_difference(a: Any, b: Any, where: str = "") -> str:
     return "" if a == b else where.strip(".")
 
 
+def _apart(new: Any, stated: Any, room: Fraction) -> bool:
+    """Whether two enclosures or numbers differ by more than ``room`` at an end."""
+    a, b = (([x] if isinstance(x, str) else x) for x in (new, stated))
+    return any(abs(checker.parse(x) - checker.parse(y)) > room for x, y in zip(a, b, strict=True))
+
+
+def _size(pair: Any) -> Fraction:
+    return max(abs(checker.parse(x)) for x in ([pair] if isinstance(pair, str) else pair))
+
+
 def _outside(numbers: dict, stated: dict, margin: Fraction) -> str:
-    """Name of the first block figure whose relative distance from the recomputed one exceeds the margin."""
+    """Name of the first figure whose distance from the recomputed one exceeds the margin, relative to its scale."""
+    if len(numbers["blocks"]) != len(stated["blocks"]):
+        return "the list of blocks"
     for new, old in zip(numbers["blocks"], stated["blocks"], strict=True):
-        for key in ("error", "propagated", "introduced"):
-            a, b = checker.parse(new[key][1]), checker.parse(old[key][1])
-            if abs(a - b) > margin * max(a, b):
+        for key in ("error", "propagated", "introduced", "token_max"):
+            if key in new and key in old and _apart(new[key], old[key], margin * max(_size(new[key]), _size(old[key]))):
                 return f"{new['name']}: {key}"
+        if _apart(new["inner"], old["inner"], 3 * margin * _size(new["propagated"]) * _size(new["introduced"])):
+            return f"{new['name']}: inner"
+    units, old_units = numbers["units"], stated["units"]
     for key in ("loss_change_mean", "loss_change_max"):
-        a, b = checker.parse(numbers["units"][key]), checker.parse(stated["units"][key])
-        if abs(a - b) > 2 * margin * max(a, b):
+        if _apart(units[key], old_units[key], 2 * margin * max(_size(units[key]), _size(old_units[key]))):
             return key
+    for key in ("same_top", "tied"):
+        if abs(units[key] - old_units[key]) > max(1, units["positions"] // 1000):
+            return key
+    for key in ("loss_change_mean", "loss_change_theorem_mean", "kl_mean", "loss_change_largest",
+                "loss_change_smallest", "kl_largest"):
+        if key in old_units.get("signed", {}):
+            scale = _size(units["loss_change_mean" if key.endswith("_mean") else "loss_change_max"])
+            if _apart(units["signed"][key], old_units["signed"][key], 2 * margin * scale):
+                return key
+    return ""
+
+
+def _outside_measured(new: dict[str, Any], stated: dict[str, Any]) -> str:
+    """Name of the first measured figure that is off by more than one in a thousand."""
+    for key, value in stated.items():
+        if key not in new:
+            return key
+        a, b = ([x] if isinstance(x, str) else x for x in (new[key], value))
+        pairs = [(float(x), float(y)) for x, y in zip(a, b, strict=False)]
+        if len(a) != len(b) or any(abs(x - y) > 1e-3 * max(1.0, abs(x)) for x, y in pairs):
+            return key
+    return ""
+
+
+def _outside_unseen(new: dict | None, stated: dict | None, units: dict, margin: Fraction) -> str:
+    """Name of the first bound for unseen text that is off by more than the margin."""
+    if new is None or stated is None:
+        return "" if new is stated else "unseen text"
+    if [x["k"] for x in new["levels"]] != [x["k"] for x in stated["levels"]]:
+        return "the levels for unseen text"
+    scale = _size(units["loss_change_max"])
+    for a, b in zip(new["levels"], stated["levels"], strict=True):
+        if _apart(a["error"], b["error"], margin * _size(a["error"])) or _apart(
+            a["loss_change"], b["loss_change"], 2 * margin * scale
+        ):
+            return "a bound for unseen text"
     return ""

@@ -25,7 +25,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from peelverify.cli.verify import LEVELS, tokens_for
+from peelverify.cli.verify import LEVELS, evidence_for
 from peelverify.errors import ArtifactError, InputError, PeelverifyError
 from peelverify.report.annotations import annotations, command, harmless, summary_table
 from peelverify.report.findings import Subject, findings
@@ -76,9 +76,10 @@ def _verify(path: str, environ: Mapping[str, str], level: str | None) -> Subject
     if level not in (None, "recompute"):
         original = compressed = text = None
     try:
-        tokens = tokens_for(path, original, Path(text)) if text and original else None
+        texts = [Path(line.strip()) for line in text.splitlines() if line.strip()] if text else None
+        evidence = evidence_for(path, original, texts) if original else {}
         subject.verification = verify(
-            path, original=original, compressed=compressed, tokens=tokens, lean=level != "arithmetic"
+            path, original=original, compressed=compressed, **evidence, lean=level != "arithmetic"
         )
     except PeelverifyError as error:
         subject.error = str(error)

@@ -33,17 +33,28 @@ def check_command(
     draws: Annotated[int, typer.Option(help="Noise draws of rho.", min=2)] = 8,
     lean: Annotated[bool, typer.Option(help="Let the Lean kernel check the certificates.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of all draws.", min=0)] = 0,
+    max_loss_change: Annotated[
+        str | None, typer.Option(help="Exit 1 if a mean loss grows by more, nats a token.", metavar="NATS")
+    ] = None,
+    min_same_top: Annotated[
+        str | None, typer.Option(help="Exit 1 if fewer positions keep their top token.", metavar="SHARE")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> int:
     """Peel, measure, compress two ways, certify and verify a model; write a report.
 
     Exit status: 0 every claim holds, 1 a claim is violated, 2 bad input, 3 something is open.
 
+    With --max-loss-change or --min-same-top it is a gate for a pipeline: exit 1 if a certified figure breaks a limit.
+
     Example: peelverify check ./model --text heldout.txt --out model-check
     """
+    from peelverify.certify.compare import limit
+
+    limits = limit(max_loss_change, "--max-loss-change"), limit(min_same_top, "--min-same-top", high=1)
     result = run_check(
         model, text=text, out=out, checkpoints=[str(c) for c in checkpoints or []], bits=bits, tokens=tokens,
-        window=window, draws=draws, lean=lean, seed=seed,
+        window=window, draws=draws, lean=lean, seed=seed, limits=limits,
     )
     if json:
         console.emit_json(result)
@@ -103,8 +114,12 @@ def run_check(
     draws: int = 8,
     lean: bool = True,
     seed: int = 0,
+    limits: tuple[Fraction | None, Fraction | None] = (None, None),
 ) -> dict[str, Any]:
     """Run all stages on one model; results are written to ``out`` as they arrive.
+
+    ``limits`` are the largest mean change of the loss (nats a token) and the smallest share of positions that
+    keep their top token.
 
     Returns:
         Plain data, schema ``peelverify.check/1``.
@@ -135,6 +150,7 @@ def run_check(
             pairs = _compress(directory, view, tokenizer, train, bits, with_delete, out, steps)
             for pair in pairs:
                 _certify(pair, directory, held_out, lean, out, steps)
+                pair["verification"].gate(*limits)
             with steps.stage("report"):
                 page = _report(directory, view, out, peel, rho, pairs, held_out.numel())
         verdicts = [pair["verification"].verdict for pair in pairs]

@@ -22,7 +22,8 @@ def cite_command(
     original: Annotated[str | None, typer.Option(help="Original model, to compute every number anew first.")] = None,
     compressed: Annotated[str | None, typer.Option(help="Compressed model.")] = None,
     text: Annotated[
-        Path | None, typer.Option(help="Text, needed only with models if the certificate holds no tokens.")
+        list[Path] | None,
+        typer.Option(help="Text that the windows were drawn from, only with models; may be repeated."),
     ] = None,
     lean: Annotated[bool, typer.Option("--lean", help="Have the Lean kernel check the arithmetic first.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -80,15 +81,13 @@ def _road() -> str | None:
         return None
 
 
-def _verify(certificate: Path, original: str | None, compressed: str | None, text: Path | None, lean: bool) -> Any:
-    from peelverify.certify import Certificate, verify
+def _verify(
+    certificate: Path, original: str | None, compressed: str | None, text: list[Path] | None, lean: bool
+) -> Any:
+    from peelverify.certify import verify
+    from peelverify.cli.verify import evidence_for
 
-    ids = None
-    if text is not None and original is not None:
-        from peelverify.cli.inputs import text_windows
-
-        windows, length = Certificate.load(certificate).document["subject"]["tokens"]["shape"]
-        ids = text_windows(original, text, tokens=windows * length, window=length)
+    evidence = evidence_for(certificate, original, text) if original is not None else {}
     with console.progress() as bar:
         tasks: dict[str, Any] = {}
 
@@ -98,7 +97,7 @@ def _verify(certificate: Path, original: str | None, compressed: str | None, tex
             bar.update(tasks[what], completed=done)
 
         return verify(
-            certificate, original=original, compressed=compressed, tokens=ids, lean=lean, on_progress=on_progress
+            certificate, original=original, compressed=compressed, **evidence, lean=lean, on_progress=on_progress
         )
 
 

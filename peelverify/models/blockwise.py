@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from peelverify.errors import ArtifactError, InputError, InvariantError, NonFiniteError
-from peelverify.models.load import DTYPES, choose_attention, quiet, read_config, weight_files
+from peelverify.models.load import DTYPES, check_sizes, choose_attention, quiet, read_config, weight_files
 from peelverify.models.view import ModelView, check_ids
 
 __all__ = ["BlockSource", "Call", "NotStreamable", "StreamedModel", "WholeModel"]
@@ -200,7 +200,7 @@ class StreamedModel(BlockSource):
 
         if dtype not in DTYPES:
             raise InputError(f"StreamedModel needs dtype in {sorted(DTYPES)}, got {dtype!r}; name one of them")
-        read_config(directory)
+        check_sizes(directory, read_config(directory))
         attention = choose_attention(directory, attention)
         try:
             model = _skeleton(directory, dtype, attention)

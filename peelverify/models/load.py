@@ -22,8 +22,10 @@ from peelverify.errors import ArtifactError, InputError, NonFiniteError
 from peelverify.models.families import family_of
 from peelverify.models.view import ModelView
 
-__all__ = ["DTYPES", "choose_attention", "load_model", "load_tokenizer", "model_files", "quiet", "read_config",
-           "resolve_model", "weight_files"]
+__all__ = [
+    "DTYPES", "check_sizes", "choose_attention", "inside_model", "load_model", "load_tokenizer",
+    "model_files", "quiet", "read_config", "resolve_model", "weight_files",
+]
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _DECIDING = ("config.json", "generation_config.json", "model.safetensors.index.json")
@@ -31,6 +33,13 @@ _TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja",
 )
+_MAX_JSON_BYTES = 64 << 20
+_SIZES = (
+    "hidden_size", "n_embd", "vocab_size", "intermediate_size", "n_inner", "ffn_dim", "word_embed_proj_dim",
+    "num_attention_heads", "n_head", "num_key_value_heads", "head_dim", "n_positions",
+)
+_LAYERS = ("num_hidden_layers", "n_layer")
+_ATTENTION_NAMES = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 DTYPES = {
     "float32": torch.float32, "float64": torch.float64,
     "bfloat16": torch.bfloat16, "float16": torch.float16,
@@ -72,7 +81,7 @@ def read_config(directory: Path) -> dict[str, Any]:
         InputError: remote code, quantised weights, or an unsupported architecture.
     """
     path = directory / "config.json"
-    if not path.is_file():
+    if not inside_model(path, directory).is_file():
         if (directory / "adapter_config.json").is_file():
             raise ArtifactError(
                 f"{directory} holds an adapter, not a model; merge it first with peft's merge_and_unload()"
@@ -82,12 +91,13 @@ def read_config(directory: Path) -> dict[str, Any]:
             "give a folder written by save_pretrained",
             path=str(directory),
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise ValueError("not a JSON object")
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}); restore it from the original model") from error
+    config = _read_json(path)
+    for key in ("transformers_weights", "gguf_file"):
+        if config.get(key) is not None:
+            raise InputError(
+                f"{path} names another weight file ({key}), which would be loaded unseen; remove the key and name the "
+                "weights model.safetensors"
+            )
     if "auto_map" in config:
         raise InputError(
             f"{directory} asks for remote code (auto_map in config.json), which is never run; "
@@ -99,13 +109,105 @@ def read_config(directory: Path) -> dict[str, Any]:
             "merge the adapter with peft's merge_and_unload() and save the result"
         )
     if config.get("quantization_config"):
-        method = config["quantization_config"].get("quant_method", "unknown")
+        found = config["quantization_config"]
+        method = found.get("quant_method", "unknown") if isinstance(found, dict) else "unknown"
         raise InputError(
             f"{directory} holds weights quantised by {method}; save a dequantised copy first "
             "(model.dequantize() in transformers)"
         )
+    for name, value in _leaves(config):
+        if name.lstrip("_").startswith(("attn_implementation", "experts_implementation")) and not (
+            value in _ATTENTION_NAMES or isinstance(value, dict)
+        ):
+            raise InputError(
+                f"{path} names the kernel {str(value)[:80]!r} ({name}), which is never fetched or run; remove the key"
+            )
+        if name == "use_kernels" and value:
+            raise InputError(f"{path} asks for kernels of a hub (use_kernels), which are never run; remove the key")
     family_of(str(config.get("model_type", "")))
     return config
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """All keys with their values, at any depth."""
+    stack = [(name, value)]
+    while stack:
+        name, value = stack.pop()
+        yield name, value
+        if isinstance(value, dict):
+            stack += [(str(key), part) for key, part in value.items()]
+        elif isinstance(value, list):
+            stack += [(name, part) for part in value]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Read a small JSON object.
+
+    Raises:
+        ArtifactError: too large, or not a JSON object.
+    """
+    try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise ValueError(f"larger than {_MAX_JSON_BYTES >> 20} MiB")
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("not a JSON object")
+    except (ValueError, UnicodeDecodeError, RecursionError) as error:
+        raise ArtifactError(f"{path} is damaged ({error}); restore it from the original model") from error
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read ({error.strerror}); check the file") from error
+    return found
+
+
+def inside_model(path: Path, directory: Path) -> Path:
+    """Where a file of a model really lies, with every link followed.
+
+    A link may stay inside the directory, or point from ``snapshots/<revision>`` into ``blobs`` of the same model, as
+    the hub cache makes them. The private folders of `peelverify.models.pinned` link to open descriptors.
+
+    Raises:
+        ArtifactError: if a link leaves the model.
+    """
+    if not path.is_symlink():
+        return path
+    home, real = directory.resolve(), path.resolve()
+    roots = [home, *([home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [])]
+    if any(real.is_relative_to(root) for root in roots):
+        return real
+    if str(os.readlink(path)).startswith(f"/proc/{os.getpid()}/fd/"):
+        return path
+    raise ArtifactError(
+        f"{path} is a link that leaves the model directory ({real}); copy the file into the directory", path=str(path)
+    )
+
+
+def check_sizes(directory: Path, config: dict[str, Any]) -> None:
+    """Refuse a config that asks for far more than the weights hold, before anything of that size is built."""
+    from safetensors import safe_open
+
+    count, largest = 0, 1
+    for path in weight_files(directory):
+        try:
+            with safe_open(path, framework="pt") as handle:
+                for name in handle.keys():  # noqa: SIM118  (safe_open is no mapping)
+                    count += 1
+                    largest = max(largest, *handle.get_slice(name).get_shape(), 1)
+        except Exception as error:
+            raise ArtifactError(
+                f"{path} is damaged ({_one_line(error)}); copy or download it again", path=str(path)
+            ) from error
+    for keys, most in ((_LAYERS, count), (_SIZES, largest)):
+        for key in keys:
+            value = config.get(key)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                raise ArtifactError(
+                    f"{directory} does not fit its config.json: {key} is {str(value)[:40]}, and the weights lack what "
+                    f"that needs (it has at most {most}; more would be missing weights, fewer surplus); "
+                    "save the model again with save_pretrained",
+                    path=str(directory),
+                )
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -116,20 +218,29 @@ def weight_files(directory: Path) -> list[Path]:
     """
     index = directory / "model.safetensors.index.json"
     single = directory / "model.safetensors"
+    for path in (index, single):
+        inside_model(path, directory)
     if single.is_file() and not index.is_file():
         return [single]
     if index.is_file():
         try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            names = sorted(set(_read_json(index)["weight_map"].values()))
+        except (KeyError, AttributeError, TypeError) as error:
             raise ArtifactError(f"{index} is damaged; restore it from the original model") from error
         files = []
         for name in names:
-            if not isinstance(name, str) or Path(name).name != name:
+            if not isinstance(name, str) or Path(name).name != name or name in ("", ".", ".."):
                 raise ArtifactError(f"{index} points outside the model directory ({name!r}); refuse such a model")
-            if not (directory / name).is_file():
+            if not name.endswith(".safetensors"):
+                raise ArtifactError(f"{index} names {name!r}, which is no safetensors file; convert the model")
+            if not inside_model(directory / name, directory).is_file():
                 raise ArtifactError(f"{directory} lacks the weight file {name} named in its index; download it")
             files.append(directory / name)
+        if single.is_file():
+            raise ArtifactError(
+                f"{directory} holds both model.safetensors and an index of shards, and loaders differ in which they "
+                "take; remove one of them"
+            )
         return files
     pickles = sorted(p.name for p in directory.iterdir() if p.suffix in _PICKLES)
     if pickles:
@@ -167,21 +278,24 @@ def _check_weight_file(path: Path) -> None:
 def model_files(directory: str | os.PathLike[str]) -> list[Path]:
     """Files that decide what a model computes, sorted by name: config, index, weights, tokenizer."""
     directory = Path(directory)
-    names = [n for n in (*_DECIDING, *_TOKENIZER) if (directory / n).is_file()]
+    names = [n for n in (*_DECIDING, *_TOKENIZER) if inside_model(directory / n, directory).is_file()]
     return sorted({*(directory / n for n in names), *weight_files(directory)}, key=lambda p: p.name)
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the loader's own bars and reports; what matters of them is raised as an error."""
+    """Silence the loader's own bars and reports, and keep it offline; what matters of them is raised as an error."""
+    from huggingface_hub import constants
     from transformers.utils import logging as hf_logging
 
+    offline, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
     level, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity(logging.CRITICAL)
     hf_logging.disable_progress_bar()
     try:
         yield
     finally:
+        constants.HF_HUB_OFFLINE = offline
         hf_logging.set_verbosity(level)
         if bars:
             hf_logging.enable_progress_bar()
@@ -241,7 +355,7 @@ def load_model(
     if dtype not in DTYPES:
         raise InputError(f"load_model needs dtype in {sorted(DTYPES)}, got {dtype!r}; name one of them")
     directory = resolve_model(model)
-    read_config(directory)
+    check_sizes(directory, read_config(directory))
     attention = choose_attention(directory, attention)
     for path in weight_files(directory):
         _check_weight_file(path)
@@ -296,7 +410,7 @@ def load_tokenizer(model: str | os.PathLike[str]) -> Any:
     from transformers import AutoTokenizer
 
     directory = resolve_model(model)
-    if not any((directory / name).is_file() for name in _TOKENIZER):
+    if not any(inside_model(directory / name, directory).is_file() for name in _TOKENIZER):
         raise ArtifactError(f"{directory} has no tokenizer; save one beside the model with save_pretrained")
     try:
         with quiet():

@@ -337,6 +337,7 @@ def _levels(verification: Verification) -> list[dict[str, str]]:
     meaning = {
         "arithmetic": "exact rational arithmetic on the numbers of the file, standard library only",
         "lean": "the same arithmetic by the Lean kernel, and the named statements unchanged",
+        "signature": "a key signed the statement of this very file: it ties the claims to a person, not to a model",
         "recompute": "hashes of all files, then every number anew from both models and the tokens",
     }
     rows = []

@@ -24,6 +24,8 @@ SCHEMA_URI = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas
 _HELP = {
     "arithmetic": "The numbers of the certificate must follow from each other in exact arithmetic and fit its digests.",
     "lean": "The Lean kernel must accept the same arithmetic, by the theorems that the certificate names.",
+    "signature": "The stated key must have signed the in-toto statement of this very certificate.",
+    "gate": "The certified figures must stay within the limits that the caller gave.",
     "recompute": "Computed again from both models and the tokens, the numbers must be the stated ones.",
     "file": "The file must be a certificate that this version can read.",
     "level": "The level that the caller requires must be reached.",

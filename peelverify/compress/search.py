@@ -6,6 +6,7 @@ kept one until nothing improves. All share prefixes: two sets that agree up to b
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from peelverify.evaluate.stream import as_view, batches, check_windows, ids_dige
 from peelverify.models.view import ModelView
 from peelverify.registry import measured
 
-__all__ = ["Removal", "RemovalLosses", "removal_within_budget", "search_removal"]
+__all__ = ["Removal", "RemovalLosses", "removal_path", "removal_within_budget", "search_removal"]
 
 
 @dataclass(frozen=True)
@@ -160,15 +161,90 @@ def search_removal(
     return Removal(tuple(sorted(best)), losses(best), losses.evaluations, tuple(path), ids_digest(input_ids))
 
 
-def _one_more(losses: RemovalLosses, sets: list[frozenset[int]], beam: int) -> list[frozenset[int]]:
-    """The best sets with one block more, best first."""
+def _one_more(
+    losses: RemovalLosses,
+    sets: list[frozenset[int]],
+    beam: int,
+    *,
+    step: int = 1,
+    within: frozenset[int] | None = None,
+) -> list[frozenset[int]]:
+    """The best sets with ``step`` blocks more, best first."""
     depth = losses.view.depth
+    free = set(range(depth)) if within is None else within
     # candidates in the order of their kept blocks, so that neighbours share prefixes
     candidates = sorted(
-        {gone | {t} for gone in sets for t in range(depth) if t not in gone},
+        {gone.union(more) for gone in sets for more in itertools.combinations(sorted(free - gone), step)},
         key=lambda gone: [t in gone for t in range(depth)],
     )
     return sorted(candidates, key=losses)[:beam]
+
+
+@measured("a search on sampled text; another text may prefer another set")
+def removal_path(
+    model: ModelView | nn.Module,
+    input_ids: Tensor,
+    count: int,
+    *,
+    beam: int = 1,
+    swaps: int = 0,
+    step: int = 1,
+    within: Iterable[int] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> list[Removal]:
+    """The best set found for each number of removed blocks, 1 to ``count``, in one search.
+
+    Args:
+        model: a decoder; it is not changed.
+        input_ids: token ids (windows, length), at least two tokens a window.
+        count: most blocks to remove, from 1 to depth - 1.
+        beam: sets kept after each removal, >= 1.
+        swaps: rounds of exchanging after each removal, >= 0; the sets that go on are the exchanged ones.
+        step: blocks removed together; 2 tries all pairs. Smaller numbers are searched on the way.
+        within: blocks that may go, e.g. the first of a cheap ranking; all if None. At least ``count``.
+        on_step: called with (removals done, in all).
+
+    Returns:
+        One `Removal` a number of blocks; ``block_evaluations`` is the cost of the search up to there.
+
+    Raises:
+        DomainError: an option out of range.
+        InputError: ids that do not fit the model.
+    """
+    view = as_view(model)
+    if not 1 <= count < view.depth:
+        raise DomainError(f"removal_path needs 1 <= count < {view.depth}, got {count}; at least one block stays")
+    if beam < 1 or swaps < 0 or step < 1:
+        raise DomainError(f"removal_path needs beam, step >= 1 and swaps >= 0, got {beam}, {step} and {swaps}")
+    free = frozenset(range(view.depth)) if within is None else frozenset(within)
+    if not free <= set(range(view.depth)) or len(free) < count:
+        raise DomainError(
+            f"removal_path needs at least {count} different blocks of 0 to {view.depth - 1} to choose from, "
+            f"got {sorted(free)}; name more of them"
+        )
+    input_ids = check_windows(view, input_ids, function="removal_path", least=2)
+    losses = RemovalLosses(view, input_ids)
+    digest = ids_digest(input_ids)
+    found: list[Removal] = []
+    path: list[float] = []
+    kept: dict[int, list[frozenset[int]]] = {0: [frozenset()]}
+    for removed in range(1, count + 1):
+        # a step of two starts from the sets two removals ago; the first removal is a single one
+        size = min(step, removed)
+        sets = _one_more(losses, kept[removed - size], beam, step=size, within=free)
+        for _ in range(swaps):
+            best = sets[0]
+            neighbours = [best - {out} | {t} for out in sorted(best) for t in sorted(free - best)]
+            challenger = min([best, *neighbours], key=losses)
+            if losses(challenger) >= losses(best):
+                break
+            sets = [challenger, *(s for s in sets if s != challenger)][:beam]
+        kept[removed] = sets
+        path.append(losses(sets[0]))
+        found.append(Removal(tuple(sorted(sets[0])), path[-1], losses.evaluations, tuple(path), digest))
+        if on_step is not None:
+            on_step(removed, count)
+    return found
 
 
 @measured("a search on sampled text; certify the model that comes out for a bound")

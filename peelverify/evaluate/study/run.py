@@ -1,0 +1,252 @@
+"""Run a study stage by stage. Each finished stage is one file, so an interrupted study goes on where it stopped."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from peelverify.errors import ArtifactError
+from peelverify.evaluate.study.plan import Plan, Unit, read_json, write_atomic
+from peelverify.evaluate.study.text import Texts, study_windows
+from peelverify.models.view import ModelView
+
+__all__ = ["STAGES", "Subject", "collect", "run_study"]
+
+STAGES = ("train", "measure", "predict", "rank", "compress", "again")
+"""Stages of one model, in order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A trained model with its text.
+
+    Attributes:
+        view: the decoder, float32.
+        rank: token ids (windows, length) to measure and rank on.
+        final: token ids (windows, length) for the figures, from other documents.
+        directory: where it is saved.
+    """
+
+    view: ModelView
+    rank: Tensor
+    final: Tensor
+    directory: Path
+
+
+class _Study:
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.plan, self.folder = plan, folder
+        self.digest = plan.digest()
+        self._texts: dict[str, Texts] = {}
+
+    def stage_file(self, unit: Unit, stage: str) -> Path:
+        return self.folder / "stages" / f"{unit.name}.{stage}.json"
+
+    def done(self, unit: Unit, stage: str) -> bool:
+        path = self.stage_file(unit, stage)
+        if not path.exists():
+            return False
+        read_json(path, lambda d: isinstance(d, dict) and d.get("plan_sha256") == self.digest and "result" in d)
+        return True
+
+    def texts(self, tokenizer: Any, length: int, train: bool) -> Texts:
+        """Windows of one tokenizer; the same tokenizer is read once."""
+        plan = self.plan
+        key = f"{length} {train} {tokenizer.backend_tokenizer.to_str()}"
+        if key not in self._texts:
+            count = min(plan.steps * plan.batch, 6000) if train else 0
+            self._texts[key] = study_windows(
+                tokenizer,
+                length=length,
+                rank_tokens=plan.rank_tokens,
+                final_tokens=plan.final_tokens,
+                train_windows=count,
+                text=plan.text,
+            )
+        return self._texts[key]
+
+    def model_directory(self, unit: Unit) -> Path:
+        return Path(unit.directory) if unit.directory is not None else self.folder / "models" / unit.name
+
+
+def _train(study: _Study, unit: Unit, say: Callable[[str], None]) -> dict[str, Any]:
+    """Train a decoder, or take a given directory; either way report its family and size."""
+    from peelverify.models import load_model, save_model
+    from peelverify.models.small import byte_tokenizer, small_decoder, train_decoder
+
+    plan = study.plan
+    target = study.model_directory(unit)
+    curve: list[float] = []
+    facts: dict[str, Any] = {}
+    if unit.directory is None:
+        tokenizer = byte_tokenizer()
+        texts = study.texts(tokenizer, plan.window, True)
+        view = small_decoder(
+            unit.family, blocks=plan.blocks, width=plan.width, heads=plan.heads, length=plan.window, seed=unit.seed
+        )
+
+        def report(step: int, loss: float) -> None:
+            if step % 50 == 0:
+                say(f"{unit.name}: step {step} of {plan.steps}, training loss {loss:.3f} nats a token")
+
+        curve = train_decoder(
+            view,
+            texts.train,
+            steps=plan.steps,
+            batch=plan.batch,
+            learning_rate=plan.learning_rate,
+            seed=unit.seed,
+            on_step=report,
+        )
+        if target.exists():
+            raise ArtifactError(f"{target} exists already, without its stage file; remove it and run the study again")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_model(view, target, tokenizer=tokenizer)
+        facts = texts.facts
+    else:
+        view = load_model(target)
+    return {
+        "family": view.config.model_type,
+        "blocks": view.depth,
+        "width": view.width,
+        "parameters": sum(p.numel() for p in view.model.parameters()),
+        "text": facts,
+        "trained_here": unit.directory is None,
+        "loss_curve_nats_per_token": curve,
+    }
+
+
+def _subject(study: _Study, unit: Unit) -> Subject:
+    from peelverify.models import load_model, load_tokenizer
+
+    directory = study.model_directory(unit)
+    view = load_model(directory)
+    longest = int(getattr(view.config, "max_position_embeddings", None) or study.plan.window)
+    texts = study.texts(load_tokenizer(directory), min(study.plan.window, longest), unit.directory is None)
+    return Subject(view, texts.rank, texts.final, directory)
+
+
+def run_study(
+    plan: Plan,
+    folder: str | os.PathLike[str],
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    only: tuple[str, ...] = STAGES,
+    minutes: float | None = None,
+) -> dict[str, Any]:
+    """Run what is missing of a study and join what is there.
+
+    Args:
+        plan: what to do. A folder that holds another plan is refused.
+        folder: made if it is not there. ``plan.json``, ``stages/``, ``models/`` and ``results.json`` go into it.
+        say: called with a line of progress now and then.
+        only: stages to run; what they need must be there.
+        minutes: stop before a stage that starts after so many minutes; the rest runs next time.
+
+    Returns:
+        The joined results, as in ``results.json``; see `collect`.
+
+    Raises:
+        ArtifactError: the folder belongs to another study, or cannot be written.
+    """
+    from peelverify.evaluate.study.stages import RUN
+
+    folder = Path(folder)
+    start = time.monotonic()
+    try:
+        (folder / "stages").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArtifactError(f"{folder} cannot be written ({error.strerror}); choose another folder") from error
+    study = _Study(plan, folder)
+    path = folder / "plan.json"
+    if path.exists():
+        if Plan.from_json(read_json(path)).digest() != study.digest:
+            raise ArtifactError(f"{folder} holds a study with another plan; choose another, or repeat its options")
+    else:
+        if any(p.name != "stages" for p in folder.iterdir()):
+            raise ArtifactError(f"{folder} is not empty and holds no study; choose another folder")
+        write_atomic(path, plan.to_json())
+    late = False
+    for unit in plan.units():
+        subject: Subject | None = None
+        for stage in STAGES:
+            if stage not in only or study.done(unit, stage):
+                continue
+            if minutes is not None and time.monotonic() - start > 60 * minutes:
+                late = True
+                break
+            began = time.monotonic()
+            say(f"{unit.name}: {stage}")
+            if stage == "train":
+                result = _train(study, unit, say)
+            else:
+                if not study.done(unit, "train"):
+                    raise ArtifactError(f"the stage {stage} of {unit.name} needs its model; run the stage train first")
+                subject = subject or _subject(study, unit)
+                before = {s: read_json(study.stage_file(unit, s))["result"] for s in STAGES if study.done(unit, s)}
+                result = RUN[stage](plan, unit, subject, before)
+            write_atomic(
+                study.stage_file(unit, stage),
+                {
+                    "plan_sha256": study.digest,
+                    "unit": unit.name,
+                    "stage": stage,
+                    "seconds": time.monotonic() - began,
+                    "result": result,
+                },
+            )
+    if late:
+        say(f"stopped after {minutes:g} minutes; run the same command again to go on")
+    results = collect(folder)
+    write_atomic(folder / "results.json", results)
+    return results
+
+
+def collect(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Join the stage files of a study.
+
+    Returns:
+        Schema ``peelverify.study/1``: the plan, the machine, minutes a stage, and for each model the results of its
+        finished stages.
+    """
+    folder = Path(folder)
+    plan = Plan.from_json(read_json(folder / "plan.json"))
+    study = _Study(plan, folder)
+    models = []
+    for unit in plan.units():
+        done = {s: read_json(study.stage_file(unit, s)) for s in STAGES if study.done(unit, s)}
+        if done:
+            models.append(
+                {
+                    "unit": unit.name,
+                    "family": unit.family,
+                    "seed": unit.seed,
+                    "seconds": {s: d["seconds"] for s, d in done.items()},
+                }
+                | {s: d["result"] for s, d in done.items()}
+            )
+    seconds = {s: sum(m["seconds"].get(s, 0.0) for m in models) for s in STAGES}
+    return {
+        "schema": "peelverify.study/1",
+        "plan": {k: v for k, v in plan.to_json().items() if k not in ("models", "text")},
+        "given_models": len(plan.models),
+        "given_text": plan.text is not None,
+        "machine": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": version("transformers"),
+            "threads": torch.get_num_threads(),
+            "processor": platform.machine(),
+        },
+        "minutes": {s: t / 60 for s, t in seconds.items()} | {"all": sum(seconds.values()) / 60},
+        "models": models,
+    }

@@ -1,0 +1,131 @@
+"""Text of a study: Python's own sources and English topics, cut into disjoint documents for each purpose."""
+
+from __future__ import annotations
+
+import hashlib
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from peelverify.data import read_text, windows
+from peelverify.errors import InputError
+from peelverify.evaluate.stream import ids_digest
+
+__all__ = ["Texts", "builtin_documents", "study_windows"]
+
+_PARTS = ("train", "rank", "final")
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Token windows for each purpose, from disjoint documents.
+
+    Attributes:
+        train: (windows, length) for training; empty for a text that was given.
+        rank: for measuring, ranking and calibrating.
+        final: for the figures.
+        facts: sources, digests and numbers of windows, as plain data.
+    """
+
+    train: Tensor
+    rank: Tensor
+    final: Tensor
+    facts: dict[str, Any]
+
+
+def _part(name: str) -> str:
+    """Which purpose a document serves: 8 in 10 train, 1 in 10 each rank and final, by a digest of its name."""
+    place = hashlib.sha256(name.encode()).digest()[0] % 10
+    return _PARTS[max(0, place - 7)]
+
+
+def builtin_documents(part: str) -> tuple[list[str], list[str]]:
+    """Documents of one purpose that ship with Python: source files of the standard library, and English topics.
+
+    Args:
+        part: "train", "rank" or "final".
+
+    Returns:
+        Sources and topics, each in the order of a digest of their names, so that any prefix is a mixture.
+    """
+    from pydoc_data.topics import topics
+
+    root = Path(sysconfig.get_path("stdlib"))
+    names = [
+        p
+        for p in root.rglob("*.py")
+        if not {"site-packages", "dist-packages", "pydoc_data"} & set(p.relative_to(root).parts)
+    ]
+    kept = [p for p in names if _part(p.relative_to(root).as_posix()) == part]
+    kept.sort(key=lambda p: hashlib.sha256(p.relative_to(root).as_posix().encode()).digest())
+    sources = []
+    for path in kept:
+        try:
+            sources.append(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError):
+            continue  # a few test files are in other encodings on purpose
+    chosen = sorted((k for k in topics if _part(k) == part), key=lambda k: hashlib.sha256(k.encode()).digest())
+    return sources, [topics[k] for k in chosen]
+
+
+def _mixture(tokenizer: Any, part: str, length: int, count: int) -> Tensor:
+    """Windows, half of source and half of English where there is enough English, source and English in turn."""
+    sources, english = builtin_documents(part)
+    half = max(1, count // 2)
+    # one token has at most a few characters; reading more documents than needed costs time only
+    budget = 6 * count * length
+    joined = []
+    for document in sources:
+        joined.append(document)
+        budget -= len(document)
+        if budget < 0:
+            break
+    text = windows(tokenizer, "\n\n".join(english), length=length)[:half]
+    code = windows(tokenizer, "\n\n".join(joined), length=length)[: count - len(text)]
+    found = torch.cat([code, text])
+    if len(found) < count:
+        raise InputError(
+            f"a study needs {count} windows of {length} tokens for {part}, got {len(found)} from the text that ships "
+            "with Python; ask for fewer tokens, or give --text"
+        )
+    order = torch.randperm(len(found), generator=torch.Generator().manual_seed(0))
+    return found[order]
+
+
+def study_windows(
+    tokenizer: Any, *, length: int, rank_tokens: int, final_tokens: int, train_windows: int = 0, text: str | None = None
+) -> Texts:
+    """Windows for training, ranking and final figures, from disjoint documents.
+
+    Args:
+        tokenizer: a `transformers` tokenizer.
+        length: tokens a window.
+        rank_tokens, final_tokens: about how many tokens; rounded down to whole windows, at least one.
+        train_windows: windows for training; 0 for none.
+        text: a UTF-8 file in place of the built-in text; its first part ranks, what follows gives the figures.
+
+    Raises:
+        InputError: too little text.
+    """
+    ranks, finals = max(1, rank_tokens // length), max(1, final_tokens // length)
+    empty = torch.zeros(0, length, dtype=torch.int64)
+    if text is not None:
+        every = windows(tokenizer, read_text(text), length=length, count=ranks + finals)
+        rank, final, train, source = every[:ranks], every[ranks:], empty, "a given file, first windows rank"
+    else:
+        rank = _mixture(tokenizer, "rank", length, ranks)
+        final = _mixture(tokenizer, "final", length, finals)
+        train = _mixture(tokenizer, "train", length, train_windows) if train_windows else empty
+        source = "standard library of Python: half source files, half English topics; disjoint documents"
+    facts = {
+        "source": source,
+        "window": length,
+        "windows": {"train": len(train), "rank": len(rank), "final": len(final)},
+        "ids_sha256": {"rank": ids_digest(rank), "final": ids_digest(final)}
+        | ({"train": ids_digest(train)} if len(train) else {}),
+    }
+    return Texts(train, rank, final, facts)

@@ -1,0 +1,297 @@
+"""The study: disjoint text, stages that resume, statistics over models, a page that follows its results."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from peelverify.cli.app import main
+from peelverify.compress.delete import delete_layers
+from peelverify.errors import ArtifactError, DomainError, InputError
+from peelverify.evaluate.loss import perplexity
+from peelverify.evaluate.study import run as study_run
+from peelverify.evaluate.study.document import study_document
+from peelverify.evaluate.study.plan import PRESETS, Plan, read_json, write_atomic
+from peelverify.evaluate.study.run import STAGES, collect, run_study
+from peelverify.evaluate.study.stages import one_matrix_drifts, removal_losses
+from peelverify.evaluate.study.tables import over_models, study_tables
+from peelverify.evaluate.study.text import builtin_documents, study_windows
+from peelverify.models import load_model
+from peelverify.models.small import byte_tokenizer
+from peelverify.rho.inject import residual_profile
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A whole study of the preset tiny with one model a family, through the command."""
+    out = tmp_path_factory.mktemp("study") / "tiny"
+    assert main(["study", "--preset", "tiny", "--seeds", "1", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def view(model_dirs):
+    """A small Llama."""
+    return load_model(model_dirs["llama"])
+
+
+def test_the_command_writes_tables_plots_and_a_page(folder) -> None:
+    """Three families through every stage, every table as CSV, plots, results and page."""
+    results = json.loads((folder / "results.json").read_text())
+    assert [m["train"]["family"] for m in results["models"]] == ["llama", "gpt2", "qwen2"]
+    assert all(set(STAGES) <= set(m) for m in results["models"])
+    assert results["minutes"]["all"] > 0
+    names = {t.name for t in study_tables(results)}
+    assert names == {p.stem for p in (folder / "tables").glob("*.csv")}
+    assert names == {"models", "profiles", "prediction", "criteria", "against_greedy", "schedules", "again"}
+    assert len(list((folder / "plots").glob("*.svg"))) == 5
+    page = (folder / "study.md").read_text()
+    assert page == study_document(results)
+    assert "3 of 3 planned models" in page
+
+
+def test_a_finished_study_runs_nothing_again(folder, monkeypatch) -> None:
+    """A second call finds every stage and trains no model."""
+    monkeypatch.setattr(study_run, "_train", None)
+    before = (folder / "results.json").read_text()
+    run_study(PRESETS["tiny"].changed(seeds=1), folder)
+    assert (folder / "results.json").read_text() == before
+
+
+def test_an_interrupted_study_goes_on_with_the_missing_stage(folder, tmp_path) -> None:
+    """Without one stage file, that stage alone is run again, with the same outcome."""
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    gone = copy / "stages" / "gpt2-0.rank.json"
+    before = read_json(gone)["result"]
+    gone.unlink()
+    lines: list[str] = []
+    run_study(PRESETS["tiny"].changed(seeds=1), copy, say=lines.append)
+    assert lines == ["gpt2-0: rank"]
+    assert read_json(gone)["result"] == before
+
+
+def test_other_plans_and_strange_folders_are_refused(folder, tmp_path) -> None:
+    """A folder keeps its plan; a folder with other files is not written to; damage is named."""
+    with pytest.raises(ArtifactError, match="another plan"):
+        run_study(PRESETS["tiny"], folder)
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(ArtifactError, match="no study"):
+        run_study(PRESETS["tiny"], tmp_path)
+    with pytest.raises(ArtifactError, match="not the plan"):
+        Plan.from_json({"schema": "other"})
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(ArtifactError, match=r"bad\.json"):
+        read_json(tmp_path / "bad.json")
+
+
+def test_time_runs_out_between_stages(tmp_path) -> None:
+    """With no minutes left nothing starts, and the results say so."""
+    lines: list[str] = []
+    results = run_study(PRESETS["tiny"], tmp_path / "late", say=lines.append, minutes=1e-9)
+    assert results["models"] == []
+    assert any("run the same command again" in line for line in lines)
+    assert "0 of 6 planned models" in study_document(results)
+
+
+def test_given_models_are_taken_as_they_are(model_dirs, tmp_path) -> None:
+    """The path for published models: local directories, a text file, no training."""
+    text = tmp_path / "text.txt"
+    text.write_text("The quick brown fox jumps over the lazy dog. " * 60)
+    code = main(
+        ["study", "--models", f"{model_dirs['gpt2']},{model_dirs['qwen2']}", "--preset", "pretrained",
+         "--text", str(text), "--window", "32", "--rank-tokens", "128", "--final-tokens", "256",
+         "--out", str(tmp_path / "out")]
+    )
+    assert code == 0
+    results = collect(tmp_path / "out")
+    assert [m["train"]["family"] for m in results["models"]] == ["gpt2", "qwen2"]
+    assert not any(m["train"]["trained_here"] for m in results["models"])
+    assert all("again" in m for m in results["models"])
+    assert str(tmp_path) not in json.dumps(results)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--preset", "tiny"], "--out"),
+        (["--out", "x", "--preset", "huge"], "--preset"),
+        (["--out", "x", "--preset", "pretrained"], "--models"),
+        (["--out", "x", "--families", "llama", "--models", "y"], "both"),
+        (["--out", "x", "--families", "mamba"], "mamba"),
+        (["--out", "x", "--families", "llama,llama"], "once"),
+        (["--out", "x", "--minutes", "0"], "--minutes"),
+        (["--out", "x", "--threads", "0"], "--threads"),
+        (["--out", "x", "--seeds", "0"], "seeds"),
+        (["--out", "x", "--models", "no-such-model-directory"], "no-such-model-directory"),
+        (["--from", "no-such.json", "--document", "x.md"], "no-such.json"),
+    ],
+)
+def test_bad_calls_are_refused(options, message, tmp_path, monkeypatch, capsys) -> None:
+    """One line that names the option; nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["study", *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_purposes_have_disjoint_documents() -> None:
+    """No source file and no topic serves two purposes; together they are all."""
+    parts = {p: builtin_documents(p) for p in ("train", "rank", "final")}
+    for kind in (0, 1):
+        sets = {p: set(d[kind]) - {""} for p, d in parts.items()}
+        assert all(sets.values())
+    topics = [set(d[1]) for d in parts.values()]
+    from pydoc_data.topics import topics as every
+
+    assert set.union(*topics) == set(every.values())
+    assert len({id(k) for k in every}) == sum(len(d[1]) for d in parts.values())
+
+
+def test_windows_are_as_many_as_asked_and_differ() -> None:
+    """Rank and final windows share no window, and too little text is refused."""
+    texts = study_windows(byte_tokenizer(), length=64, rank_tokens=640, final_tokens=1280, train_windows=30)
+    assert (len(texts.rank), len(texts.final), len(texts.train)) == (10, 20, 30)
+    rows = [tuple(r.tolist()) for part in (texts.rank, texts.final, texts.train) for r in part]
+    assert len(set(rows)) == len(rows)
+
+
+def test_a_short_text_is_refused(tmp_path) -> None:
+    """A given text must hold both parts."""
+    text = tmp_path / "short.txt"
+    text.write_text("a b c " * 20)
+    with pytest.raises(InputError, match="windows"):
+        study_windows(byte_tokenizer(), length=32, rank_tokens=64, final_tokens=128, text=str(text))
+
+
+def test_drifts_equal_whole_compressed_models(view, ids) -> None:
+    """Each row equals the drift and the loss of a model in which only that matrix is rounded."""
+    from peelverify.compress.copies import copy_view, weight_rows, write_rows
+    from peelverify.compress.quantize import round_to_nearest
+
+    rows = {(r["block"], r["matrix"]): r for r in one_matrix_drifts(view, ids, 3)}
+    assert len(rows) == sum(len(view.linears(t)) for t in range(view.depth))
+    base = perplexity(view, ids).loss
+    for key in ((0, "self_attn.v_proj"), (2, "mlp.down_proj")):
+        small = copy_view(view)
+        linear = small.linears(key[0])[key[1]]
+        write_rows(linear, round_to_nearest(weight_rows(linear), 3).weight)
+        profile = residual_profile(view, small, ids)
+        assert rows[key]["relative"] == pytest.approx(profile.energy[-1], rel=1e-6)
+        assert rows[key]["absolute"] == pytest.approx(profile.absolute_energy[-1], rel=1e-6)
+        assert rows[key]["introduced"] == pytest.approx(profile.energy[key[0]], rel=1e-6)
+        assert rows[key]["delta_loss"] == pytest.approx(perplexity(small, ids).loss - base, abs=1e-6)
+        logits = [m.model(ids).logits.detach().double() for m in (view, small)]
+        rms = math.sqrt(float((logits[1] - logits[0]).pow(2).mean()))
+        assert rows[key]["logit_rms"] == pytest.approx(rms, rel=1e-4)
+
+
+def test_removal_losses_are_those_of_deleted_models(view, ids, monkeypatch) -> None:
+    """In parts or at once, the loss is that of the model with the blocks deleted."""
+    from peelverify.evaluate.study import stages
+
+    monkeypatch.setattr(stages, "_CHUNK", 64)  # two windows a part
+    losses = removal_losses(view, ids, [[], [1], [0, 2]])
+    for gone, parts in losses.items():
+        small = delete_layers(view, gone) if gone else view
+        assert len(parts) == 2
+        assert np.mean(parts) == pytest.approx(perplexity(small, ids).loss, abs=1e-5)
+
+
+def test_intervals_are_students_over_models() -> None:
+    """Against scipy's interval; correlations stay inside -1 and 1; missing values are not zeros."""
+    from scipy.stats import t
+
+    values = [0.3, 0.5, 0.1, 0.9]
+    found = over_models(values)
+    low, high = t.interval(0.95, 3, loc=np.mean(values), scale=np.std(values, ddof=1) / 2)
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert found.sign == 0
+    near = over_models([0.99, 0.999, 1.0], correlation=True)
+    assert -1 <= near.low < near.mean < near.high <= 1
+    assert near.sign == 1
+    assert over_models([None, math.nan]) is None
+    assert over_models([2.0, None]).models == 1
+    assert over_models([2.0]).sign == 0
+
+
+def test_csv_holds_every_number_in_full(folder) -> None:
+    """A mean takes four columns; what the page rounds, the file keeps."""
+    results = json.loads((folder / "results.json").read_text())
+    table = next(t for t in study_tables(results) if t.name == "criteria")
+    rows = list(csv.DictReader(io.StringIO(table.csv())))
+    assert [r["criterion"] for r in rows] == [r[0] for r in table.rows]
+    assert float(rows[0]["k = 1"]) == table.rows[0][1].mean
+    assert rows[0]["k = 1 (models)"] == "3"
+
+
+def test_findings_follow_the_sign(folder) -> None:
+    """Turning every correlation round turns the sentence round; the page is not fixed text."""
+    results = json.loads((folder / "results.json").read_text())
+    for sign, words in ((1, "The sign is the expected one"), (-1, "The sign is the opposite")):
+        for i, model in enumerate(results["models"]):
+            model["predict"]["tests"]["product"]["relative"]["spearman"] = sign * (0.8 + 0.01 * i)
+        assert words in study_document(results)
+
+
+def test_a_schedule_with_other_zeros_is_called_out(folder) -> None:
+    """The table says NO where totals do not match."""
+    results = json.loads((folder / "results.json").read_text())
+    assert not any("NO" in row for t in study_tables(results) for row in t.rows)
+    next(r for r in results["models"][0]["compress"]["rows"] if r["schedule"] == "increasing")["zeros"] += 1
+    assert any("NO" in row for t in study_tables(results) for row in t.rows)
+
+
+def test_files_are_whole_or_absent(tmp_path) -> None:
+    """A value that JSON cannot hold leaves the old file and no other."""
+    write_atomic(tmp_path / "a.json", {"x": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        write_atomic(tmp_path / "a.json", {"x": math.nan})
+    assert read_json(tmp_path / "a.json") == {"x": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_plans_check_their_numbers() -> None:
+    """Counts below what makes sense are refused by name."""
+    with pytest.raises(DomainError, match="blocks"):
+        Plan(blocks=1)
+    assert Plan.from_json(json.loads(json.dumps(Plan().to_json()))) == Plan()
+    assert [u.name for u in Plan().units()][:4] == ["llama-0", "gpt2-0", "qwen2-0", "llama-1"]
+
+
+def test_a_damaged_results_file_is_an_error(tmp_path, capsys) -> None:
+    """The page is not written from half a file."""
+    (tmp_path / "r.json").write_text(json.dumps({"schema": "peelverify.study/1"}))
+    assert main(["study", "--from", str(tmp_path / "r.json"), "--document", str(tmp_path / "d.md")]) == 2
+    assert "damaged" in capsys.readouterr().err
+    assert not (tmp_path / "d.md").exists()
+
+
+@pytest.mark.skipif(not (DOCS / "study.json").exists(), reason="no results in this checkout")
+def test_the_page_in_docs_is_that_of_its_results(tmp_path) -> None:
+    """docs/study.md is what the command writes from docs/study.json."""
+    assert main(["study", "--from", str(DOCS / "study.json"), "--document", str(tmp_path / "study.md")]) == 0
+    assert (tmp_path / "study.md").read_text() == (DOCS / "study.md").read_text()
+
+
+def test_studies_do_not_touch_the_generator(model_dirs, tmp_path) -> None:
+    """The global generator of torch is left as it was."""
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    run_study(Plan(
+        families=(), models=(str(model_dirs["llama"]),), window=32, rank_tokens=64, final_tokens=64, draws=1,
+        random_orders=1, permutations=5, sparsities=(0.5,),
+    ), tmp_path / "s", only=("train", "measure"))
+    assert torch.equal(torch.rand(1), expected)

@@ -30,6 +30,9 @@ def _rho(
     tokens: Annotated[int, typer.Option(help="Tokens to use.")] = 2048,
     window: Annotated[int, typer.Option(help="Tokens a window.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    worst_case: Annotated[
+        bool, typer.Option("--worst-case", help="Also: contraction condition, and what operator norms predict.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="New folder for rho.json.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -67,6 +70,13 @@ def _rho(
         for sentence in profile.warnings:
             say(f"warning: {sentence}")
         data = profile.to_json() | {"model": model}
+        worst = None
+        if worst_case:
+            from peelverify.rho.lyapunov import lyapunov_report
+
+            say("enclosing operator norms")
+            worst = lyapunov_report(view, ids, profile)
+            data["lyapunov"] = worst.to_json()
         if folder is not None:
             (folder / "rho.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     if as_json:
@@ -77,6 +87,7 @@ def _rho(
     absolute = np.median(profile.variant("absolute"), axis=0)
     spread = profile.depth > 1 and profile.draws * len(ids) > 1
     low, high = profile.interval() if spread else (None, None)
+    least, most = profile.interval("amplification") if spread else (None, None)
     rows = []
     for t in range(profile.depth):
         known = low is not None and t > 0
@@ -85,13 +96,31 @@ def _rho(
                 t, f"{energy[t]:.3e}", f"{into[t]:.4f}",
                 f"{low[t - 1]:.4f} .. {high[t - 1]:.4f}" if known else "",
                 f"{absolute[t - 1]:.4f}" if t else "", f"{profile.amplification[t]:.4f}",
+                f"{least[t]:.4f} .. {most[t]:.4f}" if least is not None else "",
             )
         )
     table(
         f"rho of {model} (measured; {draws} draws, {profile.tokens} tokens, "
         f"epsilon {epsilon:g}, {profile.dtype})",
-        ("block", "V (|e|^2/|h|^2)", "rho into", "95 % interval", "absolute ratio", "amplification A"),
+        ("block", "V (|e|^2/|h|^2)", "rho into", "95 % interval", "absolute ratio", "amplification A", "its interval"),
         rows,
     )
+    say(
+        f"least energy: {data['least_energy_over_noise_floor']:.3g} times what rounding in {profile.dtype} leaves "
+        "(an estimate); below 100 the profile is doubtful"
+    )
+    if worst is not None:
+        table(
+            "contraction, and the ratio that operator norms predict (measured; not a bound on a block)",
+            ("block", "L/sigma attention", "MLP", "g attention", "MLP", "L/sigma < g", "predicted", "orders too large"),
+            [
+                (
+                    t, *(f"{x:.3g}" for x in worst.gain[t]), *(f"{x:.3g}" for x in worst.contribution[t]),
+                    " ".join("yes" if c else "no" for c in worst.contraction[t]), f"{worst.predicted[t]:.3g}",
+                    f"{worst.log10_vacuity[t]:+.1f}",
+                )
+                for t in range(profile.depth)
+            ],
+        )
     if out is not None:
         say(f"written: {out / 'rho.json'}")

@@ -201,9 +201,10 @@ class RhoProfile:
         """As plain data, schema ``peelverify.rho/1``."""
         low: list[float] | None
         high: list[float] | None
-        low = high = None
+        low = high = below = above = None
         if self.draws * self.energy_by_window.shape[1] > 1 and self.depth > 1:
             low, high = (end.tolist() for end in self.interval())
+            below, above = (end.tolist() for end in self.interval("amplification"))
         return {
             "schema": "peelverify.rho/1",
             "blocks": self.depth,
@@ -224,7 +225,10 @@ class RhoProfile:
             "rho_interval_95_high": high,
             "rho_absolute_median": np.median(self.variant("absolute"), axis=0).tolist(),
             "amplification": self.amplification.tolist(),
+            "amplification_interval_95_low": below,
+            "amplification_interval_95_high": above,
             "noise_floor_energy": self.floor.tolist(),
+            "least_energy_over_noise_floor": float((self.energy / self.floor).min()),
             "warnings": list(self.warnings),
         }
 

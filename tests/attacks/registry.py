@@ -1,0 +1,95 @@
+"""The attacks: each a function with a docstring, registered with the layer that must refuse it.
+
+``pytest tests/attacks --table`` prints what refused each attack and how long that took;
+``python -m tests.attacks.registry > docs/attacks.md`` renews the page.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+GROUPS = {
+    "on_files": "Inconsistent files",
+    "on_claims": "Consistent fabrications",
+    "on_models": "Model directories",
+    "on_meaning": "Certificates that are true and mean little",
+    "on_output": "Names and texts that try to act",
+    "on_lean": "Generated Lean files",
+    "on_signatures": "Signatures",
+}
+LAYERS = {
+    "parser": "the file is not read as a certificate",
+    "arithmetic": "the stand-alone checker refutes it without models",
+    "recompute": "consistent and so not refuted alone; refuted with the models, and never HOLDS with --require recompute",
+    "loader": "one clear line, exit status 2, before the model runs",
+    "harmless": "accepted and without effect",
+    "said": "accepted, and the output says what it means",
+    "escaping": "printed as text that is seen and does nothing",
+    "generator": "no file is generated",
+    "kernel": "the Lean kernel refuses the file",
+    "signature": "level signature is VIOLATED, or the envelope is not read",
+}
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack."""
+
+    name: str
+    group: str
+    layer: str
+    text: str
+    run: Callable
+
+
+ATTACKS: list[Attack] = []
+RESULTS: dict[str, float] = {}
+"""Seconds by name of the attacks that were refused in this process."""
+
+
+def attack(layer: str) -> Callable[[Callable], Callable]:
+    """Register a function as an attack that a layer must refuse."""
+    assert layer in LAYERS
+
+    def add(run: Callable) -> Callable:
+        group = run.__module__.rpartition(".")[2]
+        text = " ".join((run.__doc__ or "").split())
+        assert text and group in GROUPS and all(a.name != run.__name__ for a in ATTACKS), run
+        ATTACKS.append(Attack(run.__name__, group, layer, text, run))
+        return run
+
+    return add
+
+
+def attacks_of(group: str) -> list[Attack]:
+    """Attacks of one group, in the order written."""
+    importlib.import_module(f"tests.attacks.{group}")
+    found = [a for a in ATTACKS if a.group == group]
+    assert found, f"no attack in {group}"
+    return found
+
+
+def page() -> str:
+    """docs/attacks.md."""
+    lines = [
+        "# Attacks that certificates survive",
+        "",
+        "Each of these is tried in `tests/attacks`, with digests and dependent numbers computed anew by the attacker.",
+        "None is accepted and none crashes. `pytest tests/attacks --table` prints the table with times.",
+        "This page is generated: `python -m tests.attacks.registry > docs/attacks.md`.",
+        "",
+        *(f"- **{name}**: {meaning}." for name, meaning in LAYERS.items()),
+    ]
+    for group, title in GROUPS.items():
+        lines += ["", f"## {title}", "", "| Attack | Refused by | What it tries |", "| --- | --- | --- |"]
+        lines += [f"| {a.name.replace('_', ' ')} | {a.layer} | {a.text} |" for a in attacks_of(group)]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    from tests.attacks import registry  # the module under its own name, where the attacks register themselves
+
+    sys.stdout.write(registry.page())

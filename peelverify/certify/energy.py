@@ -25,6 +25,7 @@ _U = Fraction(1, 2**53)
 _ETA = Fraction(1, 2**1074)
 _PIECE = 2048
 _CHUNK = 1 << 15
+_LARGEST = 1e300
 _ZERO = Interval(Fraction(0), Fraction(0))
 
 
@@ -61,7 +62,7 @@ def as_rows(state: Tensor) -> np.ndarray:
     """A state (..., n) as a float array (tokens, n) without changing a value: float32, or float64 where needed.
 
     Raises:
-        NonFiniteError: NaN or infinity.
+        NonFiniteError: NaN or infinity, or float64 values beyond 1e300.
     """
     flat = state.detach().reshape(-1, state.shape[-1]).cpu()
     if flat.dtype not in (torch.float32, torch.float64):
@@ -70,6 +71,11 @@ def as_rows(state: Tensor) -> np.ndarray:
     if not np.isfinite(rows).all():
         raise NonFiniteError(
             "certify needs finite states and logits, got NaN or infinity; check the weights, or use a wider dtype"
+        )
+    if rows.dtype == np.float64 and np.abs(rows).max(initial=0.0) > _LARGEST:
+        raise NonFiniteError(
+            f"certify needs states and logits up to {_LARGEST:.0e}, whose differences cannot overflow, got "
+            f"{np.abs(rows).max():.3g}; check the weights"
         )
     return rows
 

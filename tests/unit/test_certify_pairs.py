@@ -13,7 +13,7 @@ import torch
 from peelverify.certify import Certificate, certify, checker, verify
 from peelverify.certify.checker import parse
 from peelverify.compress import compression_record, delete_layers, save_compressed
-from peelverify.errors import InputError, ShapeError
+from peelverify.errors import InputError, NonFiniteError, ShapeError
 from peelverify.models import FAMILIES, ModelView, load_model, save_model
 from peelverify.models.blockwise import NotStreamable
 from peelverify.verdict import Verdict
@@ -213,3 +213,12 @@ def test_arguments_that_depend_on_the_tokens_are_noticed(pairs, ids, monkeypatch
     monkeypatch.setattr(blockwise.BlockSource, "_embed", shifted)
     with pytest.raises(InvariantError, match="depend on the tokens"):
         certify(*pairs["llama"], different, lean=False, every_input=False, batch=1)
+
+
+def test_states_whose_differences_could_overflow_are_refused() -> None:
+    """Two float64 states of opposite signs near the end of the range: an error with a sentence, not an overflow."""
+    from peelverify.certify.energy import as_rows
+
+    assert as_rows(torch.tensor([[1e299, -1e299]], dtype=torch.float64)).shape == (1, 2)
+    with pytest.raises(NonFiniteError, match="cannot overflow"):
+        as_rows(torch.tensor([[1e308, 1.0]], dtype=torch.float64))

@@ -54,8 +54,9 @@ def peel(
     seed: Annotated[int, typer.Option(help="Seed of the fresh weights.")] = 0,
     problem: Annotated[
         str | None,
-        typer.Option(help="Train and watch a small ReLU network instead: digits, absolute, denoising or image."),
+        typer.Option(help="Train and watch a small ReLU network instead: digits, absolute, denoising, image, mnist."),
     ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder with the IDX files of MNIST, for --problem mnist.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of --problem.")] = None,
     save_witness: Annotated[
         Path | None, typer.Option(help="Save the best witness of the last checkpoint as a model directory.")
@@ -84,7 +85,7 @@ def peel(
             raise InputError("peel needs checkpoints for --substitute, got --problem; leave one out")
         if checkpoints:
             raise InputError("peel needs either checkpoints or --problem, got both; leave one out")
-        series = _watch(problem, epochs, seed, out)
+        series = _watch(problem, epochs, seed, out, data)
     else:
         if not checkpoints:
             raise InputError("peel needs at least one CHECKPOINT, got none; name model directories or --problem")
@@ -245,12 +246,19 @@ def _evaluate(
         )
 
 
-def _watch(problem: str, epochs: int | None, seed: int, out: Path | None) -> CloudSeries:
+def _watch(problem: str, epochs: int | None, seed: int, out: Path | None, data: Path | None) -> CloudSeries:
     from peelverify.cli import console
+    from peelverify.data.mnist import mnist
     from peelverify.data.problems import problem_named
+    from peelverify.errors import InputError
     from peelverify.peel.classic import watch
 
-    task = problem_named(problem, seed=seed)
+    if (problem == "mnist") != (data is not None):
+        raise InputError(
+            "peel needs --data FOLDER with the IDX files for --problem mnist" if data is None
+            else f"peel takes --data for only mnist, got --problem {problem}; leave one out"
+        )
+    task = problem_named(problem, seed=seed) if data is None else mnist(data)
     with _folder(out), console.progress() as bar:
         handle = bar.add_task(f"training on {problem}", total=epochs or task.epochs)
         return watch(

@@ -222,3 +222,19 @@ def test_states_whose_differences_could_overflow_are_refused() -> None:
     assert as_rows(torch.tensor([[1e299, -1e299]], dtype=torch.float64)).shape == (1, 2)
     with pytest.raises(NonFiniteError, match="cannot overflow"):
         as_rows(torch.tensor([[1e308, 1.0]], dtype=torch.float64))
+
+
+def test_the_kernel_accepts_the_arithmetic_of_every_family(certificates) -> None:
+    """One Lean file with the numbers of all nine certificates, in one process."""
+    from peelverify.certify.kernel import PROOFS, lean_source
+    from peelverify.lean.build import build, check_source
+
+    header, parts = "", []
+    for family in ALL:
+        header, _, body = lean_source(json.loads(certificates[family].read_text())).partition("open PeelVerify\n")
+        assert body.count(" = true := by") == 2
+        parts.append(body)
+    base = build(goal=PROOFS)
+    assert base.ok
+    right = check_source(header + "open PeelVerify\n" + "\n".join(parts), base=base)
+    assert right.ok, [str(message)[:300] for message in right.messages]

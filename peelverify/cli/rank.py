@@ -24,13 +24,16 @@ def _rank(
         str,
         typer.Option(
             help="One or more, with commas: rho, rho_out, block_influence, blend, angular, residual_change, "
-            "last, greedy, taylor, skip_score, random."
+            "last, greedy, taylor, skip_score, lim, zd, alpha, random."
         ),
     ] = "rho,block_influence,residual_change,skip_score",
     count: Annotated[int, typer.Option(help="Blocks to remove in the slices that are printed.")] = 1,
     budget: Annotated[
         float | None,
         typer.Option(help="Also search for blocks that can go while the loss rises by no more (nats a token)."),
+    ] = None,
+    bits: Annotated[
+        str | None, typer.Option(help="With --budget: search bits for each block instead, e.g. 8,4,3,2.")
     ] = None,
     text: Annotated[
         Path | None, typer.Option(help="UTF-8 text. Default: English text that ships with Python.")
@@ -40,9 +43,9 @@ def _rank(
     seed: Annotated[int, typer.Option(help="Seed of noise and random order.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Rank blocks for removal and print mergekit slices ready to paste (scores are measured)."""
+    """Rank blocks for removal; print mergekit slices and ignore lists ready to paste (scores are measured)."""
     from peelverify.cli.console import emit_json, progress, result, say, table
-    from peelverify.cli.inputs import text_windows
+    from peelverify.cli.inputs import block_list, text_windows
     from peelverify.errors import DomainError, InputError
 
     names = list(dict.fromkeys(name.strip() for name in criterion.split(",")))
@@ -52,8 +55,14 @@ def _rank(
         raise DomainError(f"--budget needs a finite number from 0 on, got {budget}; it is in nats a token")
     if seed < 0:
         raise DomainError(f"--seed needs a whole number from 0 on, got {seed}; it names a stream of noise")
+    choices = block_list(bits, "--bits")
+    if choices is not None and budget is None:
+        raise InputError("--bits needs --budget, the rise of the loss that is allowed; give both")
+    if choices is not None and not all(2 <= b <= 8 for b in choices):
+        raise DomainError(f"--bits needs numbers from 2 to 8, got {bits}; 8,4,3,2 is usual")
     say(f"reading {model}")
-    from peelverify.compress.rank import CRITERIA, agreement, mergekit_slices, rank_layers
+    from peelverify.compress.bits import bits_within_budget
+    from peelverify.compress.rank import CRITERIA, agreement, ignore_lists, mergekit_slices, rank_layers
     from peelverify.compress.search import removal_within_budget
 
     unknown = [name for name in names if name not in CRITERIA]
@@ -81,14 +90,22 @@ def _rank(
 
             rankings.append(rank_layers(view, ids, name, seed=seed, on_step=step))
             bar.update(task, completed=1, total=1)
-        found = None
-        if budget is not None:
+        found = plan = None
+        if budget is not None and choices is not None:
+            task = bar.add_task("bits within budget", total=None)
+            plan = bits_within_budget(
+                view, ids, budget, choices=choices,
+                on_step=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+            bar.update(task, completed=1, total=1)
+        elif budget is not None:
             task = bar.add_task("search within budget", total=None)
             found = removal_within_budget(
                 view, ids, budget, on_step=lambda done, total: bar.update(task, completed=done, total=total)
             )
             bar.update(task, completed=1, total=1)
     slices = {r.criterion: mergekit_slices(_kept(r.order, count), model) for r in rankings}
+    keep = {r.criterion: ignore_lists(view, r.order[-count:]) for r in rankings}
     matrix = agreement(rankings)
     if as_json:
         emit_json(
@@ -103,6 +120,8 @@ def _rank(
                 "agreement_kendall_tau": matrix,
                 "remove": {r.criterion: sorted(r.order[:count]) for r in rankings},
                 "mergekit_slices": slices,
+                "ignore_last": keep,
+                "bits_within_budget": None if plan is None else plan.to_json() | {"budget_nats_per_token": budget},
                 "within_budget": None if found is None else found.to_json() | {"budget_nats_per_token": budget},
             }
         )
@@ -128,6 +147,16 @@ def _rank(
         removed = ", ".join(map(str, sorted(r.order[:count])))
         result(f"# {r.criterion}: {CRITERIA[r.criterion][1]}; removes {removed}")
         result(slices[r.criterion])
+        last = ", ".join(map(str, sorted(r.order[-count:])))
+        result(f"# {r.criterion}: keep {last} in full precision; llm-compressor, then ModelOpt quant_cfg")
+        result(keep[r.criterion]["llm-compressor"])
+        result(keep[r.criterion]["modelopt"])
+    if plan is not None:
+        given = ", ".join(f"{t}: {b or 'as it is'}" for t, b in enumerate(plan.by_block))
+        result(
+            f"# within {budget:g} nats a token on this text, bits for each block: {given} "
+            f"(loss {plan.loss:.4f}, before {plan.loss_original:.4f}; {plan.evaluations} evaluations)"
+        )
     if found is not None:
         gone = ", ".join(map(str, found.removed)) or "none"
         result(

@@ -1,22 +1,24 @@
 """Compression of decoders: quantise, prune, delete blocks, and rank blocks for removal."""
 
 from peelverify.compress.apply import METHODS, Settings, compress_model
+from peelverify.compress.bits import BitPlan, bits_within_budget
 from peelverify.compress.components import Sensitivity, component_sensitivity
 from peelverify.compress.copies import Compressed, copy_view
 from peelverify.compress.delete import delete_layers
 from peelverify.compress.lowbit import low_bit_model, low_rank_model
 from peelverify.compress.prune import prune_model, prune_weight
 from peelverify.compress.quantize import Quantized, quantize_model, round_to_nearest
-from peelverify.compress.rank import CRITERIA, Ranking, mergekit_slices, rank_layers
+from peelverify.compress.rank import CRITERIA, Ranking, ignore_lists, mergekit_slices, rank_layers
 from peelverify.compress.record import compression_record, read_record, save_compressed, weight_digests
 from peelverify.compress.schedule import SCHEDULES, Schedule, sparsity_schedule
-from peelverify.compress.search import Removal, removal_within_budget, search_removal
+from peelverify.compress.search import Removal, removal_path, removal_within_budget, search_removal
 from peelverify.compress.spectrum import PowerLaw, powerlaw_alpha
 
 __all__ = [
     "CRITERIA",
     "METHODS",
     "SCHEDULES",
+    "BitPlan",
     "Compressed",
     "PowerLaw",
     "Quantized",
@@ -25,11 +27,13 @@ __all__ = [
     "Schedule",
     "Sensitivity",
     "Settings",
+    "bits_within_budget",
     "component_sensitivity",
     "compress_model",
     "compression_record",
     "copy_view",
     "delete_layers",
+    "ignore_lists",
     "low_bit_model",
     "low_rank_model",
     "mergekit_slices",
@@ -39,6 +43,7 @@ __all__ = [
     "quantize_model",
     "rank_layers",
     "read_record",
+    "removal_path",
     "removal_within_budget",
     "round_to_nearest",
     "save_compressed",

@@ -13,7 +13,7 @@ from peelverify.compress.delete import delete_layers, kept_layers
 from peelverify.compress.lowbit import low_bit_model, low_rank_model
 from peelverify.compress.prune import prune_model
 from peelverify.compress.quantize import quantize_model
-from peelverify.compress.rank import rank_layers
+from peelverify.compress.rank import NO_TEXT, rank_layers
 from peelverify.compress.record import compression_record
 from peelverify.compress.schedule import sparsity_schedule
 from peelverify.errors import InputError
@@ -64,7 +64,7 @@ def needs_text(method: str, settings: Settings) -> bool:
     return (
         method in ("wanda", "sparsegpt", "gptq")
         or (method == "magnitude" and settings.schedule in ("owl", "rho"))
-        or (method == "delete" and settings.layers is None and settings.criterion not in ("last", "random"))
+        or (method == "delete" and settings.layers is None and settings.criterion not in NO_TEXT)
     )
 
 

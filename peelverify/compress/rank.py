@@ -6,8 +6,9 @@ look at what happens after the block; the other scores are local to it.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,13 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from peelverify.compress.copies import weight_rows
+from peelverify.compress.spectrum import outlier_fraction, powerlaw_alpha
 from peelverify.errors import DomainError, InputError
 from peelverify.evaluate.stream import as_view, batches, block_outputs, check_windows, ids_digest
 from peelverify.models.view import ModelView, Trace
 from peelverify.registry import measured
 from peelverify.rho.measure import measure_rho
 
-__all__ = ["CRITERIA", "Ranking", "agreement", "mergekit_slices", "rank_layers"]
+__all__ = ["CRITERIA", "NO_TEXT", "Ranking", "agreement", "ignore_lists", "mergekit_slices", "rank_layers"]
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,25 @@ def _unit(x: np.ndarray) -> np.ndarray:
     """Stretch to [0, 1]; all zeros if the values are equal."""
     spread = x.max() - x.min()
     return (x - x.min()) / spread if spread > 0 else np.zeros_like(x)
+
+
+def _weights(task: _Task, statistic: Callable[[list[Tensor]], float]) -> _Scores:
+    """A statistic of the matrices of each block; it needs no text."""
+    view = task.view
+    found = [statistic([weight_rows(m) for m in view.linears(t).values()]) for t in range(view.depth)]
+    return _Scores(np.array(found), 0.0)
+
+
+def _zd(task: _Task) -> _Scores:
+    return _weights(task, lambda matrices: -outlier_fraction(matrices))
+
+
+def _alpha(task: _Task) -> _Scores:
+    return _weights(task, lambda matrices: -float(np.mean([powerlaw_alpha(m).alpha for m in matrices])))
+
+
+def _lim(task: _Task) -> _Scores:
+    return _mean_over_tokens(task, lambda a, b: -_cosine(a, b))
 
 
 def _last(task: _Task) -> _Scores:
@@ -280,9 +302,15 @@ CRITERIA: dict[str, tuple[Callable[[_Task], _Scores], str]] = {
     "greedy": (_greedy, "least loss after removal, one block after another [Song2024]"),
     "taylor": (_taylor, "sum of |w dloss/dw| over the weights of the block [Kim2024]"),
     "skip_score": (_skip_score, "first-order change of the loss: <dloss/dh', -f(h)>"),
+    "lim": (_lim, "-mean cosine of input and output: block influence less one [Dumitru2024]"),
+    "zd": (_zd, "-share of weights more than one standard deviation above the mean [Dumitru2024]"),
+    "alpha": (_alpha, "-mean power-law exponent of the spectra: least heavy-tailed first [Martin2021]"),
     "random": (_random, "a random permutation"),
 }
 """Criterion -> (score function, one line on it)."""
+
+NO_TEXT = ("last", "random", "zd", "alpha")
+"""Criteria that look at no text."""
 
 
 @measured("heuristics; none of them has a theorem about the model that is left")
@@ -300,7 +328,7 @@ def rank_layers(
 
     Args:
         model: a decoder; it is not changed.
-        input_ids: token ids (windows, length); "last" and "random" need none.
+        input_ids: token ids (windows, length); "last", "random", "zd" and "alpha" need none.
         criterion: a key of `CRITERIA`.
         weight: share of rho in "blend", in [0, 1].
         seed: seed of "random" and of the noise of "rho".
@@ -325,7 +353,7 @@ def rank_layers(
         )
     if not 0 <= weight <= 1:
         raise DomainError(f"rank_layers needs 0 <= weight <= 1, got {weight}; 0 is block influence, 1 is rho")
-    if criterion in ("last", "random"):
+    if criterion in NO_TEXT:
         ids, digest = torch.zeros(0, 0), ""
     else:
         if input_ids is None:
@@ -353,6 +381,32 @@ def mergekit_slices(kept: list[int], name: str) -> str:
             lines += ["  - sources:", f"      - model: {name}", f"        layer_range: [{start}, {here + 1}]"]
             start = following if following is not None else start
     return "\n".join([*lines, "merge_method: passthrough", "dtype: float32", ""])
+
+
+def ignore_lists(view: ModelView, blocks: Iterable[int]) -> dict[str, str]:
+    """Text to paste that keeps blocks in full precision in two quantisation tools.
+
+    Args:
+        view: the decoder, for the names of its modules.
+        blocks: indices of the blocks to leave alone.
+
+    Returns:
+        "llm-compressor": the ``ignore`` line of a recipe. "modelopt": entries for ``quant_cfg``. The head is in both.
+
+    Raises:
+        DomainError: a block that the model does not have.
+    """
+    chosen = sorted(set(blocks))
+    if not all(0 <= t < view.depth for t in chosen):
+        raise DomainError(f"ignore_lists needs blocks 0 to {view.depth - 1}, got {chosen}; name blocks of this model")
+    place, head = view.family.blocks, view.family.head
+    patterns = [rf"re:{place.replace('.', chr(92) + '.')}\.{t}\..*" for t in chosen]
+    entries = {f"*{head}*": {"enable": False}} | {f"{place}.{t}.*": {"enable": False} for t in chosen}
+    return {"llm-compressor": "ignore: " + json.dumps([head, *patterns]), "modelopt": _python(entries)}
+
+
+def _python(entries: dict[str, dict[str, bool]]) -> str:
+    return "{" + ", ".join(f"{json.dumps(k)}: {v!r}" for k, v in entries.items()) + "}"
 
 
 def agreement(rankings: list[Ranking]) -> list[list[float | None]]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from peelverify.errors import ArtifactError, InputError, InvariantError, NonFiniteError
-from peelverify.models.load import DTYPES, check_sizes, choose_attention, quiet, read_config, weight_files
+from peelverify.models.load import DTYPES, check_sizes, check_tied, choose_attention, quiet, read_config, weight_files
 from peelverify.models.view import ModelView, check_ids
 
 __all__ = ["BlockSource", "Call", "NotStreamable", "StreamedModel", "WholeModel"]
@@ -206,6 +206,7 @@ class StreamedModel(BlockSource):
             model = _skeleton(directory, dtype, attention)
         except Exception as error:
             raise NotStreamable(f"{directory.name} cannot be built without weights ({type(error).__name__})") from error
+        check_tied(directory, model.config)
         super().__init__(ModelView(model))
         self._dtype = DTYPES[dtype]
         self._slots = _slots(model)

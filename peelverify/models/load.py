@@ -23,7 +23,7 @@ from peelverify.models.families import family_of
 from peelverify.models.view import ModelView
 
 __all__ = [
-    "DTYPES", "check_sizes", "choose_attention", "inside_model", "load_model", "load_tokenizer",
+    "DTYPES", "PINNED_FOLDERS", "check_sizes", "check_tied", "choose_attention", "inside_model", "load_model", "load_tokenizer",
     "model_files", "quiet", "read_config", "resolve_model", "weight_files",
 ]
 
@@ -40,6 +40,8 @@ _SIZES = (
 )
 _LAYERS = ("num_hidden_layers", "n_layer")
 _ATTENTION_NAMES = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+PINNED_FOLDERS: set[Path] = set()
+"""Folders of links to open descriptors, made by `peelverify.models.pinned` in this process."""
 DTYPES = {
     "float32": torch.float32, "float64": torch.float64,
     "bfloat16": torch.bfloat16, "float16": torch.float16,
@@ -168,17 +170,42 @@ def inside_model(path: Path, directory: Path) -> Path:
     Raises:
         ArtifactError: if a link leaves the model.
     """
-    if not path.is_symlink():
+    if not path.is_symlink() or directory in PINNED_FOLDERS:
         return path
-    home, real = directory.resolve(), path.resolve()
+    try:
+        home, real = directory.resolve(), path.resolve(strict=True)
+    except (OSError, RuntimeError) as error:  # nowhere, or in a circle
+        raise ArtifactError(f"{path} is a link that leads nowhere; copy the file into the directory") from error
     roots = [home, *([home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [])]
     if any(real.is_relative_to(root) for root in roots):
         return real
-    if str(os.readlink(path)).startswith(f"/proc/{os.getpid()}/fd/"):
-        return path
     raise ArtifactError(
         f"{path} is a link that leaves the model directory ({real}); copy the file into the directory", path=str(path)
     )
+
+
+def check_tied(directory: Path, config: Any) -> None:
+    """Refuse a stored head that differs from the embedding it is said to be tied to; loaders differ in which they take.
+
+    Args:
+        directory: model directory.
+        config: configuration as it takes effect.
+    """
+    from safetensors import safe_open
+
+    if not getattr(config, "tie_word_embeddings", False):
+        return
+    family, found = family_of(config.model_type), []
+    for wanted in (f"{family.embedding}.weight", f"{family.head}.weight"):
+        for path in weight_files(directory):
+            with safe_open(path, framework="pt") as handle:
+                if wanted in handle.keys():  # noqa: SIM118  (safe_open is no mapping)
+                    found.append(handle.get_tensor(wanted))
+    if len(found) == 2 and not torch.equal(*found):
+        raise ArtifactError(
+            f"{directory} stores a head that is not its embedding, although tie_word_embeddings says so; "
+            "restore the config.json that belongs to the weights"
+        )
 
 
 def check_sizes(directory: Path, config: dict[str, Any]) -> None:
@@ -393,6 +420,7 @@ def load_model(
             "save the model again with save_pretrained",
             path=str(directory),
         )
+    check_tied(directory, module.config)
     return ModelView(module.to(device))
 
 

@@ -18,7 +18,7 @@ import weakref
 from pathlib import Path
 
 from peelverify.errors import ArtifactError
-from peelverify.models.load import inside_model, model_files
+from peelverify.models.load import PINNED_FOLDERS, inside_model, model_files
 
 __all__ = ["Pinned"]
 
@@ -34,6 +34,7 @@ def _close(descriptors: dict[str, int], folder: str | None) -> None:
     for descriptor in descriptors.values():
         os.close(descriptor)
     if folder is not None:
+        PINNED_FOLDERS.difference_update([p for p in PINNED_FOLDERS if p.parent == Path(folder)])
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -64,6 +65,7 @@ class Pinned:
             self.path = directory if folder is None else Path(folder) / directory.resolve().name
             if folder is not None:
                 self.path.mkdir()
+                PINNED_FOLDERS.add(self.path)
                 for name, descriptor in self._open.items():
                     (self.path / name).symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
         except BaseException:

@@ -23,7 +23,7 @@ GROUPS = {
 LAYERS = {
     "parser": "the file is not read as a certificate",
     "arithmetic": "the stand-alone checker refutes it without models",
-    "recompute": "consistent and so not refuted alone; refuted with the models, and never HOLDS with --require recompute",
+    "recompute": "consistent, so not refuted alone; refuted with the models, never HOLDS with --require recompute",
     "loader": "one clear line, exit status 2, before the model runs",
     "harmless": "accepted and without effect",
     "said": "accepted, and the output says what it means",
@@ -90,6 +90,5 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    from tests.attacks import registry  # the module under its own name, where the attacks register themselves
-
-    sys.stdout.write(registry.page())
+    # under its own name, which is where the attacks register themselves
+    sys.stdout.write(importlib.import_module("tests.attacks.registry").page())

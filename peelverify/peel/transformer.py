@@ -10,7 +10,7 @@ own tokens: give ``held_out`` windows, and both the model and the chains are com
 fitted tokens, which the published method compares, are reported beside it.
 
 Models with a tied head keep it tied: the head stays the (frozen) embedding, and final norm and MLP
-output of the last block are fitted by cross-entropy instead.
+output of the last block are fitted by cross-entropy instead (the norm alone where the solver keeps to few bits).
 """
 
 from __future__ import annotations
@@ -340,10 +340,13 @@ class _Chains:
         def logits(rows: slice) -> Tensor:
             return witness.head(rest[rows] + functional.linear(inner[rows], weight + move, bias))
 
-        fit_head(
-            [move, *norm], logits, self.fit.input_ids, steps=self.solver.head_steps,
-            decay=self.solver.head_decay, decayed=[move], vocabulary=witness.vocabulary,
-        )
+        moved = [] if getattr(self.solver, "few_bits", False) else [move]
+        free = [*moved, *norm]
+        if free:
+            fit_head(
+                free, logits, self.fit.input_ids, steps=self.solver.head_steps,
+                decay=self.solver.head_decay, decayed=moved, vocabulary=witness.vocabulary,
+            )
         weight.add_(move)
         state = self.fit.run_module(block, last, before[0])
         held = None

@@ -11,6 +11,7 @@ from typing import Any
 
 from peelverify.report import plots
 from peelverify.report.present import Shown, base_name, seen, seen_or_none
+from peelverify.report.visible import visible
 from peelverify.verdict import Status
 
 __all__ = ["present_peel", "present_ranking", "present_rho"]
@@ -161,10 +162,29 @@ def present_peel(data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "rows": rows, "plots": drawings, "unit": unit, "x_label": x_label, "note": _note(data, unit),
         "refit": any(r["refit"] for r in rows), "gap": any(r["gap"] for r in rows),
-        "published": any(r["published"] for r in rows),
+        "published": any(r["published"] for r in rows), "blocks": _gains(entries[-1] if entries else {}),
         "last": rows[-1] if rows else None,
         "statuses": [(s.name, s.legend, s.meaning.partition(": ")[2] or s.meaning) for s in Status],
     }
+
+
+def _gains(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of single-layer substitution of a checkpoint, if the file has it."""
+    found = entry.get("substitution")
+    blocks = found.get("blocks") if isinstance(found, Mapping) else None
+    rows = []
+    for block in blocks if isinstance(blocks, list) else []:
+        if isinstance(block, Mapping):
+            bracket = block.get("bracket") if isinstance(block.get("bracket"), Mapping) else {}
+            rows.append({
+                "block": seen_or_none(block.get("block"), digits=5),
+                "gain": seen_or_none(block.get("gain_nats_per_token"), "witnessed", digits=4),
+                **{k: seen_or_none(block.get(k), digits=4) for k in ("low", "high")},
+                "left": seen_or_none(bracket.get("upper_fraction"), "certified", digits=4),
+                "least": seen_or_none(bracket.get("lower_fraction"), "certified", digits=4),
+                "scope": visible(bracket.get("scope", "")),
+            })
+    return rows
 
 
 def _places(entries: Sequence[Mapping[str, Any]]) -> tuple[list[float], str]:

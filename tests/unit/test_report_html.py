@@ -421,3 +421,20 @@ def test_picture_of_a_run_is_reproducible(tmp_path: Path) -> None:
     assert save_picture(tmp_path / "b.png", peel=peel(), rho=sample_rho(), pair=pair, dpi=50).read_bytes() == first
     with pytest.raises(ArtifactError, match="needs plots"):
         save_picture(tmp_path / "c.png")
+
+
+def test_gains_of_blocks_are_shown(quick) -> None:
+    """The last checkpoint's substitution has a row a block; a file without it has no such table."""
+    data = peel()
+    assert "solved again on its own" not in page(peel=data)
+    data["checkpoints"][-1]["substitution"] = {"blocks": [
+        {"block": 1, "gain_nats_per_token": 0.021, "low": 0.017, "high": 0.025,
+         "bracket": {"upper_fraction": 0.75, "lower_fraction": 0.625, "scope": "all weights"}},
+        {"block": 2, "gain_nats_per_token": 0.0, "low": 0.0, "high": 0.0, "bracket": None},
+    ]}
+    text = page(peel=data)
+    assert "solved again on its own" in text
+    for shown in ("0.021", "0.017", "0.025", "0.75", "0.625", "all weights"):
+        assert shown in text
+    data["checkpoints"][-1]["substitution"] = {"blocks": [3, {"block": "<b>", "bracket": 5}]}
+    assert "<b>" not in page(peel=data)

@@ -284,7 +284,7 @@ theorem droppedScore_le_of_kept_ge {n : Nat} (score : Fin n → α) (keep other 
     clear h1 count t_le le_t kept_ge_dropped score_nonneg
     by_cases k : keep i <;> by_cases o : other i <;>
       simp only [k, o, forall_const, Bool.true_eq_false, Bool.false_eq_true, false_implies,
-        ↓reduceIte] at hk hd ⊢ <;> grind
+        reduceIte] at hk hd ⊢ <;> grind
   rw [sum_add, sum_add, sum_mul_left, sum_mul_left] at h2
   unfold droppedScore
   clear count t_le le_t kept_ge_dropped score_nonneg
@@ -545,7 +545,7 @@ theorem wanda_error_le {m n : Nat} (X : Fin m → Fin n → α) (w : Fin n → �
       rw [keptCount_cast]
       refine sum_congr fun j => ?_
       by_cases k : keep j <;>
-        simp only [k, ↓reduceIte, Bool.not_true, Bool.not_false, Bool.false_eq_true] <;> grind
+        simp only [k, reduceIte, Bool.not_true, Bool.not_false, Bool.false_eq_true] <;> grind
     have e3 : normSq (fun j => if keep j then 0 else w j * X i j) =
         sum fun j => if keep j then 0 else w j * w j * (X i j * X i j) := by
       refine sum_congr fun j => ?_

@@ -363,6 +363,7 @@ def certify(
     parts = compute_parts(
         first, second, blocks, ids, batch=batch, pool=drawn, with_every_input=every_input, on_progress=on_progress
     )
+    _same_again(parts.numbers, note)
     first.unchanged()
     second.unchanged()
     from peelverify.certify.theorems import theorem_hashes
@@ -399,6 +400,25 @@ def certify(
 
         check_in_kernel(certificate.document)
     return certificate
+
+
+def _same_again(numbers: dict[str, Any], note: Callable[[str], None]) -> None:
+    """Compare the certified execution with the re-run that repeats its settings.
+
+    Raises:
+        InputError: if they differ by more than other machines may.
+    """
+    (lo, hi), again = ((parse(x) for x in pair) for pair in
+                       (numbers["blocks"][-1]["error"], numbers["reruns"][0]["error"]))
+    low, high = again
+    apart = max(abs(high - lo), abs(hi - low))
+    if apart > checker.MIN_MARGIN * max(hi, high):
+        raise InputError(
+            "certify needs models whose forward pass is the same each time, got one that differs between two runs with "
+            "the same settings; turn off dropout and nondeterministic kernels"
+        )
+    if (lo, hi) != (low, high):
+        note("the forward pass differs a little between two runs with the same settings; the margin covers it")
 
 
 def theorems_for(parts: Parts) -> list[str]:

@@ -23,8 +23,8 @@ from peelverify.models.families import family_of
 from peelverify.models.view import ModelView
 
 __all__ = [
-    "DTYPES", "PINNED_FOLDERS", "check_sizes", "check_tied", "choose_attention", "inside_model", "load_model", "load_tokenizer",
-    "model_files", "quiet", "read_config", "resolve_model", "weight_files",
+    "DTYPES", "PINNED_FOLDERS", "check_sizes", "check_tied", "choose_attention", "inside_model", "load_model",
+    "load_tokenizer", "model_files", "quiet", "read_config", "resolve_model", "weight_files",
 ]
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")

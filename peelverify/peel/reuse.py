@@ -1,0 +1,129 @@
+"""Chains that start from the model's own blocks: a line of their own, never part of the cloud.
+
+Each block is the trained one; its map into the residual stream after attention is solved anew towards the assigned
+state, features are computed again, then the map after the MLP is, for a few rounds. A solution is kept only where the
+error that the block really makes falls. On the direct map every error is zero from the start, so that chain is the
+model itself: it cannot refute anything there, which is why these losses stay apart from the YES bounds.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from peelverify.errors import InputError
+from peelverify.models.view import ModelView
+from peelverify.peel.maps import Map, check_map, check_maps
+from peelverify.peel.solvers import BlockProblem, ClosedForm, _capture, _check_additive, _set, copy_block, token_losses
+from peelverify.registry import measured
+
+__all__ = ["ReusedChains", "reused_chains"]
+
+
+@dataclass(frozen=True)
+class ReusedChains:
+    """Losses of chains that reuse a model's blocks, nats a token.
+
+    Attributes:
+        loss: of the model on the deciding tokens (measured).
+        losses: of each chain there (witnessed).
+        accepted: solutions kept, of each chain, out of two a round and block.
+    """
+
+    loss: float
+    losses: dict[Map, float]
+    accepted: dict[Map, int]
+    _view: ModelView = field(repr=False)
+    _blocks: dict[Map, list[dict[str, Tensor]]] = field(repr=False)
+
+    def witness(self, target: Iterable[int]) -> ModelView:
+        """The complete decoder of one chain.
+
+        Raises:
+            InputError: a map that was not tried.
+        """
+        chosen = check_map(target, self._view.depth)
+        if chosen not in self._blocks:
+            raise InputError(f"witness needs a map that was tried, got {list(chosen)}; those are {list(self._blocks)}")
+        view = ModelView(copy.deepcopy(self._view.model))
+        for block, weights in zip(view.blocks, self._blocks[chosen], strict=True):
+            block.load_state_dict(weights)
+        return view
+
+
+@measured("witnessed losses of complete decoders that reuse the model's weights")
+@torch.no_grad()
+def reused_chains(
+    view: ModelView, ids: Tensor, *, held_out: Tensor | None = None, maps: Iterable[Iterable[int]] | None = None,
+    rounds: int = 2, ridge: float = 1e-3, on_progress: Callable[[int, int, str], None] | None = None,
+) -> ReusedChains:
+    """Fit chains that start from the model's own blocks and keep its norm and head.
+
+    Args:
+        view: a decoder, float32 or float64.
+        ids: token ids to fit on (windows, length).
+        held_out: token ids that decide; ``ids`` if None.
+        maps: as for `yes_chain`.
+        rounds: largest number of rounds a block, at least 1.
+        ridge: multiple of the mean diagonal of the Gram matrix that is added to it.
+        on_progress: called with (chains done, chains in all, map).
+
+    Raises:
+        InputError: half-precision weights, no round, or a family with a norm between its maps and the residual stream.
+    """
+    if view.dtype not in (torch.float32, torch.float64) or rounds < 1:
+        raise InputError(
+            f"reused_chains needs float32 or float64 weights and at least one round, got {view.dtype} and {rounds}; "
+            "load the model with dtype='float32'"
+        )
+    suite = check_maps(maps, view.depth)
+    trace = view.trace(ids)
+    held = trace if held_out is None else view.trace(held_out)
+    solver = ClosedForm(ridge=ridge)
+    names = (view.family.attention_out, view.family.mlp_out)
+    losses, accepted, kept = {}, {}, {}
+    model = float(token_losses(view.head, held.states[-1], held.input_ids, view.vocabulary).mean())
+    for count, chosen in enumerate(suite):
+        if on_progress is not None:
+            on_progress(count, len(suite), str(list(chosen)))
+        state, unseen, weights = trace.states[0], held.states[0], []
+        accepted[chosen] = 0
+        for index, aim in enumerate(chosen):
+            block = copy_block(view.blocks[index])
+            problem = BlockProblem(view, trace, index, block, state, 0)
+            target = trace.states[aim]
+            error = float((problem.run(block) - target).norm())
+            for _ in range(rounds if error > 0 else 0):
+                before = error
+                for name in names:
+                    trial = copy_block(block)
+                    features, out = _capture(problem, trial, name)
+                    linear = trial.get_submodule(name)
+                    old = ModelView.weight(linear).clone()
+                    if index == 0 and name == names[1]:
+                        base = copy_block(trial)
+                        _set(base.get_submodule(name), torch.zeros_like(old), None)
+                        rest = problem.run(base)
+                        if getattr(linear, "bias", None) is not None:
+                            rest = rest - linear.bias
+                        _check_additive(problem, trial, features, rest, linear)
+                    (weight, bias), = solver._solve(linear, features, [target - out])
+                    _set(linear, old + weight, None if bias is None else linear.bias + bias)
+                    now = float((problem.run(trial) - target).norm())
+                    if now < error:
+                        block, error = trial, now
+                        accepted[chosen] += 1
+                if error >= before:
+                    break
+            state = problem.run(block)
+            unseen = held.run_module(block, index, unseen)
+            weights.append({n: t.clone() for n, t in block.state_dict().items()})
+        losses[chosen] = float(token_losses(view.head, unseen, held.input_ids, view.vocabulary).mean())
+        kept[chosen] = weights
+    if on_progress is not None:
+        on_progress(len(suite), len(suite), "reused chains")
+    return ReusedChains(model, losses, accepted, view, kept)

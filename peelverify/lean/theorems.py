@@ -22,7 +22,7 @@ __all__ = ["Theorem", "find_in", "find_theorem", "index", "index_tree"]
 
 _KINDS = {"theorem": "theorem", "def": "def", "abbrev": "def", "structure": "structure", "inductive": "structure"}
 _DEFINES = frozenset({"def", "abbrev", "structure", "inductive", "instance"})
-_MIRROR = re.compile(r"(?:^|\n)\s*Python:\s*(?P<what>[\s\S]*)\Z")
+_MIRROR = re.compile(r"(?:^|\n)[ \t]*Python:\s*(?P<what>[\s\S]*)\Z")
 _PATH = re.compile(r"`([A-Za-z_][\w]*(?:\.[A-Za-z_]\w*)+)`")
 _NONE = re.compile(r"none\s*\((?P<reason>[\s\S]*)\)\.?\s*\Z")
 

@@ -25,11 +25,9 @@ LAYERS = {
     "arithmetic": "the stand-alone checker refutes it without models",
     "recompute": "consistent, so not refuted alone; refuted with the models, never HOLDS with --require recompute",
     "loader": "one clear line, exit status 2, before the model runs",
-    "harmless": "accepted and without effect",
     "said": "accepted, and the output says what it means",
     "escaping": "printed as text that is seen and does nothing",
     "generator": "no file is generated",
-    "kernel": "the Lean kernel refuses the file",
     "signature": "level signature is VIOLATED, or the envelope is not read",
 }
 

@@ -1,0 +1,203 @@
+"""Wanda, GPTQ, block influence and spectral fits against the usual code for each, in one run.
+
+    python benchmarks/compress.py [--json FILE] [--quick]
+
+llm-compressor and weightwatcher are timed where they are installed, and left out by name where they are not. The
+contestants called "independent" are written here after the published descriptions, in the way most public code does it
+(one hook a layer, running means in float32, one sort a row); they are not those projects' code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import measure
+import numpy as np
+import torch
+from torch import Tensor
+
+from peelverify.compress import powerlaw_alpha, prune_model, quantize_model, rank_layers
+from peelverify.compress.copies import copy_view, weight_rows, write_rows
+from peelverify.data import builtin_text, windows
+from peelverify.models import save_model
+from peelverify.models.small import byte_tokenizer, small_decoder
+from peelverify.models.view import ModelView
+
+
+def _inputs(view: ModelView, states: list[Tensor], traces: list[Any], block: int) -> dict[str, list[Tensor]]:
+    seen: dict[str, list[Tensor]] = {}
+    handles = [
+        linear.register_forward_hook(lambda m, a, out, name=name: seen.setdefault(name, []).append(a[0].detach()))
+        for name, linear in view.linears(block).items()
+    ]
+    for trace, state in zip(traces, states, strict=True):
+        trace.block(block, state)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+def _blocks_in_order(view: ModelView, ids: Tensor, change: Callable[[Tensor, list[Tensor]], Tensor]) -> ModelView:
+    small = copy_view(view)
+    traces = [small.trace(row[None]) for row in ids]
+    states = [trace.states[0] for trace in traces]
+    for block in range(small.depth):
+        for name, inputs in _inputs(small, states, traces, block).items():
+            linear = small.linears(block)[name]
+            write_rows(linear, change(weight_rows(linear), inputs))
+        states = [trace.block(block, state) for trace, state in zip(traces, states, strict=True)]
+    return small
+
+
+@torch.no_grad()
+def independent_wanda(view: ModelView, ids: Tensor, sparsity: float = 0.5) -> ModelView:
+    """Wanda: running mean of squared input norms over windows, one sort a row."""
+
+    def change(weight: Tensor, inputs: list[Tensor]) -> Tensor:
+        scale = torch.zeros(weight.shape[1])
+        for seen, x in enumerate(inputs):
+            scale = scale * (seen / (seen + 1)) + x.flatten(0, -2).norm(dim=0).square() / (seen + 1)
+        order = (weight.abs() * scale.sqrt()).sort(dim=1, stable=True).indices[:, : int(weight.shape[1] * sparsity)]
+        return weight.scatter(1, order, 0.0)
+
+    return _blocks_in_order(view, ids, change)
+
+
+@torch.no_grad()
+def independent_gptq(view: ModelView, ids: Tensor, bits: int = 4) -> ModelView:
+    """GPTQ on a symmetric grid a row: Gram in float32, damping 0.01, one column after another."""
+    top = 2 ** (bits - 1) - 1
+
+    def change(weight: Tensor, inputs: list[Tensor]) -> Tensor:
+        gram = torch.zeros(weight.shape[1], weight.shape[1])
+        for x in inputs:
+            flat = x.flatten(0, -2)
+            gram += flat.T @ flat
+        dead = gram.diagonal() == 0
+        gram[dead, dead] = 1.0
+        gram += 0.01 * gram.diagonal().mean() * torch.eye(len(gram))
+        factor = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(gram)), upper=True)
+        rest, found = weight.clone(), torch.empty_like(weight)
+        step = weight.abs().amax(dim=1) / top
+        for j in range(weight.shape[1]):
+            found[:, j] = (rest[:, j] / step).round().clamp(-top, top) * step
+            error = (rest[:, j] - found[:, j]) / factor[j, j]
+            rest[:, j:] -= error[:, None] * factor[j, j:]
+        return found
+
+    return _blocks_in_order(view, ids, change)
+
+
+@torch.no_grad()
+def independent_block_influence(view: ModelView, ids: Tensor) -> list[float]:
+    """Block influence from the hidden states that `transformers` returns, in one pass with all of them in memory."""
+    last: list[Tensor] = []
+    handle = view.blocks[-1].register_forward_hook(
+        lambda m, a, out: last.append(out[0] if isinstance(out, tuple) else out)
+    )
+    states = list(view.model(ids, output_hidden_states=True, use_cache=False).hidden_states[:-1])
+    handle.remove()
+    states.append(last[0])  # the library's own last state is taken after the final norm
+    return [
+        float(1 - torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=-1).mean())
+        for a, b in zip(states, states[1:], strict=False)
+    ]
+
+
+def independent_alpha(weight: Tensor) -> float:
+    """Power-law exponent of a spectrum with the start that has the least Kolmogorov distance, in plain numpy."""
+    eigenvalues = np.sort(np.linalg.svd(weight.double().numpy(), compute_uv=False) ** 2)
+    best = (math.inf, 0.0)
+    for i in range(len(eigenvalues) - 1):
+        tail = eigenvalues[i:]
+        alpha = 1 + len(tail) / np.log(tail / tail[0]).sum()
+        expected = 1 - (tail / tail[0]) ** (1 - alpha)
+        best = min(best, (float(np.abs(expected - np.arange(len(tail)) / len(tail)).max()), float(alpha)))
+    return best[1]
+
+
+def _weightwatcher(weights: list[Tensor]) -> Callable[[], Any] | None:
+    if importlib.util.find_spec("weightwatcher") is None:
+        return None
+    import weightwatcher
+
+    holder = torch.nn.Sequential(*(torch.nn.Linear(w.shape[1], w.shape[0], bias=False) for w in weights))
+    for layer, weight in zip(holder, weights, strict=True):
+        layer.weight.data.copy_(weight)
+    watcher = weightwatcher.WeightWatcher(model=holder)
+    return lambda: watcher.analyze(min_evals=10, plot=False)
+
+
+def _llm_compressor(view: ModelView, ids: Tensor, kind: str) -> Callable[[], Any] | None:
+    if importlib.util.find_spec("llmcompressor") is None:
+        return None
+    from llmcompressor import oneshot
+    from llmcompressor.modifiers.pruning import WandaPruningModifier
+    from llmcompressor.modifiers.quantization import GPTQModifier
+
+    samples = [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in ids]
+    data = torch.utils.data.DataLoader(samples, batch_size=1)
+    weights = {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "channel"}
+    recipe = {
+        "wanda": lambda: WandaPruningModifier(sparsity=0.5, targets=["Linear"], ignore=["lm_head"]),
+        "gptq": lambda: GPTQModifier(
+            config_groups={"all": {"targets": ["Linear"], "weights": weights}}, ignore=["lm_head"]
+        ),
+    }[kind]
+    folder = str(save_model(view, Path(tempfile.mkdtemp()) / "model", tokenizer=byte_tokenizer()))  # it asks for a path
+
+    def model() -> Any:
+        copied = copy_view(view).model
+        copied.config._name_or_path = copied.name_or_path = folder
+        return copied
+
+    return lambda: oneshot(
+        model=model(), dataset=data, recipe=recipe(), max_seq_length=ids.shape[1],
+        num_calibration_samples=len(ids), processor=byte_tokenizer(), log_dir=None,
+    )
+
+
+def body(report: measure.Report, arguments: argparse.Namespace) -> None:
+    """One row a method; the reference is the usual code, ratios below 1 are faster."""
+    threads = 1
+    torch.set_num_threads(threads)
+    blocks, width, count = (2, 64, 4) if arguments.quick else (6, 256, 32)
+    view = small_decoder("llama", blocks=blocks, width=width, heads=4, length=256, seed=0)
+    ids = windows(byte_tokenizer(), builtin_text(), length=128, count=count)
+    weights = [weight_rows(m) for m in view.linears(0).values()]
+    size = f"{blocks} x {width}"
+    for name in ("llmcompressor", "weightwatcher"):
+        report.note(name, "installed" if importlib.util.find_spec(name) else "not installed, left out")
+    rows: list[tuple[str, dict[str, Callable[[], Any] | None]]] = [
+        ("wanda 50 %", {
+            "independent": lambda: independent_wanda(view, ids),
+            "peelverify": lambda: prune_model(view, 0.5, method="wanda", input_ids=ids),
+            "llm-compressor": _llm_compressor(view, ids, "wanda"),
+        }),
+        ("gptq 4 bits", {
+            "independent": lambda: independent_gptq(view, ids),
+            "peelverify": lambda: quantize_model(view, 4, method="gptq", input_ids=ids),
+            "llm-compressor": _llm_compressor(view, ids, "gptq"),
+        }),
+        ("block influence", {
+            "independent": lambda: independent_block_influence(view, ids),
+            "peelverify": lambda: rank_layers(view, ids, "block_influence"),
+        }),
+        ("alpha, one block", {
+            "independent": lambda: [independent_alpha(w) for w in weights],
+            "peelverify": lambda: [powerlaw_alpha(w, fit="search") for w in weights],
+            "weightwatcher": _weightwatcher(weights),
+        }),
+    ]
+    for what, contestants in rows:
+        report.add(measure.Row(what, size, threads, measure.compare(contestants)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(measure.main("Compression and ranking", body))

@@ -4,7 +4,8 @@ Claims about real arithmetic on the stored weights: both blocks get the same inp
 is on the 2-norm of the change of the output at a token. A norm gives every token the radius ``sqrt(d)`` once its
 scales are folded into the maps behind it. From there on each step is a theorem of ``Proofs/Universal.lean``: values,
 scores and attention weights, all heads through the output map, the shift of the second norm's input, the
-feed-forward layer. The bound is compared with the worst change that sampling and gradient ascent find.
+feed-forward layer. The bound is compared with the worst change that sampling and gradient ascent find. Longer than
+500 lines because the bound is one argument whose steps share their numbers.
 """
 
 from __future__ import annotations

@@ -278,7 +278,6 @@ def test_a_damaged_results_file_is_an_error(tmp_path, capsys) -> None:
     assert not (tmp_path / "d.md").exists()
 
 
-@pytest.mark.skipif(not (DOCS / "study.json").exists(), reason="no results in this checkout")
 def test_the_page_in_docs_is_that_of_its_results(tmp_path) -> None:
     """docs/study.md is what the command writes from docs/study.json."""
     assert main(["study", "--from", str(DOCS / "study.json"), "--document", str(tmp_path / "study.md")]) == 0

@@ -149,7 +149,8 @@ def study_document(results: dict[str, Any]) -> str:
         ),
         "No interval is corrected for the number of comparisons: of twenty with nothing behind them, one is expected "
         "to leave zero out. Models of one family are counted as independent.\n",
-        f"The stages took {minutes['all']:.1f} minutes in sum, whatever ran beside them ({took}), on {machine['threads']} thread of {machine['processor']}, "
+        f"The stages took {minutes['all']:.1f} minutes in sum, whatever ran beside them ({took}), "
+        f"on {machine['threads']} thread of {machine['processor']}, "
         f"Python {machine['python']}, torch {machine['torch']}, transformers {machine['transformers']}.\n",
         "## Findings\n",
         "\n".join(f"- {line}" for line in _findings(by_name)) + "\n",

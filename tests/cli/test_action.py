@@ -233,7 +233,7 @@ def test_a_required_level_must_be_reached(workspace: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(("inputs", "words"), [
     ({"certificate": "nothing*.json"}, "got no file for"),
     ({"certificate": " \n "}, "got no pattern"),
-    ({"certificate": "good.cert.json", "level": "arithmetics"}, "needs one of arithmetic, lean, recompute"),
+    ({"certificate": "good.cert.json", "level": "arithmetics"}, "needs one of arithmetic, lean, signature, recompute"),
     ({"certificate": "good.cert.json", "fail_on": "all"}, "needs one of violated, inconclusive, never"),
     ({"certificate": "good.cert.json", "original": "m"}, "both models or neither"),
     ({"certificate": "good.cert.json", "level": "recompute"}, "both models or neither"),

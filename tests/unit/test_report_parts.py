@@ -60,7 +60,7 @@ def test_old_certificates_have_none_of_it(tmp_path: Path) -> None:
     assert present_parts(old) is None
     pair = Pair(certificate=old, verification=sample_verification(old), record=None, path="a.cert.json")
     text = write_report(tmp_path, model={"name": "m"}, pairs=[pair]).read_text(encoding="utf-8")
-    assert "Windows that were not seen" not in text and "signed" not in text
+    assert "Windows that were not seen" not in text and "Mean change of loss, signed" not in text
 
 
 def test_a_citation_states_the_sharp_figures(certificate) -> None:

@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor, isqrt, log2
+from math import floor, log2
 from typing import Any
 
 import numpy as np
 
+from peelverify.enclose import sqrt_upper
 from peelverify.enclose.arrays import require_finite, require_matrix, stored
 from peelverify.errors import InputError, NumericalError, ShapeError, ToolchainError
 from peelverify.registry import measured
@@ -150,7 +151,6 @@ def _pack(raw: np.ndarray, name: str) -> _Packing:
 
 def _numeral(row: Iterable[int], width: int) -> str:
     """One numeral with the entries of a row, the first one lowest."""
-    data = 0
     parts = list(row)
     step = 1
     while len(parts) > 1:  # join neighbours, so that the work is that of a few long shifts
@@ -159,23 +159,11 @@ def _numeral(row: Iterable[int], width: int) -> str:
             for i in range(0, len(parts), 2)
         ]
         step *= 2
-    data = parts[0]
-    return f"0x{data:x}"
+    return f"0x{parts[0]:x}"
 
 
 def _dyadic(value: Fraction) -> str:
     return str(value.numerator) if value.denominator == 1 else f"{value.numerator} / {value.denominator}"
-
-
-def _root_upper(square: Fraction, bits: int = 53) -> Fraction:
-    """A dyadic number with about that many bits whose square is at least `square`."""
-    if square == 0:
-        return Fraction(0)
-    shift = 2 * bits - square.numerator.bit_length() + square.denominator.bit_length()
-    shift += shift % 2
-    scaled = square * Fraction(2) ** shift
-    root = isqrt(-(-scaled.numerator // scaled.denominator) - 1) + 1
-    return Fraction(root) / Fraction(2) ** (shift // 2)
 
 
 @measured("exact integer arithmetic; the Lean kernel repeats all of it")
@@ -218,7 +206,7 @@ def pack_difference(original: Any, compressed: Any) -> PackedSource:
     ]
     unit = Fraction(2) ** unit_exponent
     exact_sq = unit * unit * sum(distances)
-    bound = _root_upper(exact_sq)
+    bound = sqrt_upper(exact_sq)
     levels = (columns - 1).bit_length()
     # missing entries up to the power of two are zero in both numerals, and their difference must be zero as well
     pad = (1 << levels) - columns
@@ -372,7 +360,7 @@ def pack_operator_norm(matrix: Any, *, minus: Any = None, slack: float = 2.0**-1
     gram = _gram(top)
     total = max(sum(abs(x) for x in line) for line in gram)
     unit = Fraction(2) ** unit_exponent
-    bound = _root_upper(unit * unit * total)
+    bound = sqrt_upper(unit * unit * total)
     lines = [
         f"⟨{_numeral(column, width)}, {_numeral(reversed(column), width)}, {sum(column)}⟩" for column in packed_columns
     ]

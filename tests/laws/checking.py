@@ -85,7 +85,7 @@ class Law:
     @staticmethod
     def check(function: Callable[..., Any], *case: Any) -> None:
         """Assert what the theorem says about one case."""
-        raise NotImplementedError
+        raise TypeError("a law needs a check of its own: what its theorem says about one case")
 
     def test_notices_a_broken_answer(self) -> None:
         """The check fails for every broken version of the function."""

@@ -22,6 +22,7 @@ from peelverify.errors import DomainError, ShapeError
 from .checking import EQUALITY, NO_HYPOTHESIS, Law, hard_cases, law, reaches
 from .oracle import root_upper
 from .strategies import HUGE, TINY, ULP, matrices, rationals
+from .test_peeling import smallest_stretch
 
 SHORT = rationals(-3, 3)
 
@@ -327,12 +328,6 @@ class Test_layer_weak_duality_of_bounded(Law):
         assert bounded_layer_lower_sq([[F(1)]], [[F(3)]], F(1), F(1)) > loss([[F(1)]], [[F(3)]], [[F(2)]])
         with pytest.raises(DomainError):
             bounded_layer_lower_sq([[F(1)]], [[F(3)]], F(4), F(1))
-
-
-def smallest_stretch(z):
-    """Oracle: a lower bound on the least eigenvalue of Z^T Z, its determinant over its trace."""
-    p, q = columns(z)
-    return (inner(p, p) * inner(q, q) - inner(p, q) ** 2) / (inner(p, p) + inner(q, q))
 
 
 class Test_layer_weak_duality_of_strong_convexity(Law):

@@ -38,6 +38,9 @@ def _study(
     final_tokens: Annotated[int | None, typer.Option(help="Tokens for the figures, other documents.")] = None,
     window: Annotated[int | None, typer.Option(help="Tokens a window.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Start no stage after so many minutes.")] = None,
+    trained: Annotated[
+        Path | None, typer.Option(help="Folder of an earlier study to take models from, trained with the same options.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of a forward pass. Default: torch's own.")] = None,
     results: Annotated[
         Path | None, typer.Option("--from", help="Run nothing; write the page of this results file.")
@@ -99,7 +102,7 @@ def _study(
         torch.set_num_threads(threads)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PrecisionWarning)
-        data = run_study(plan, out, say=say, minutes=minutes)
+        data = run_study(plan, out, say=say, minutes=minutes, trained=trained)
     tables = study_tables(data)
     (out / "tables").mkdir(exist_ok=True)
     for table in tables:

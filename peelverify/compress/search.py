@@ -58,19 +58,27 @@ class RemovalLosses:
         view: the decoder.
         input_ids: token ids (windows, length).
         memory: states to keep between evaluations, as a multiple of the depth; the oldest are forgotten.
+        known: losses that an earlier search found on the same windows, added to in place. They are not run again,
+            but `evaluations` counts them as if they were, so that the cost of a search does not depend on what ran
+            before it.
     """
 
-    def __init__(self, view: ModelView, input_ids: Tensor, *, memory: int = 4) -> None:
+    def __init__(
+        self, view: ModelView, input_ids: Tensor, *, memory: int = 4, known: dict[frozenset[int], float] | None = None
+    ) -> None:
         self.view = view
         self.evaluations = 0
         self._scored = input_ids.shape[0] * (input_ids.shape[1] - 1)
         self._traces = [view.trace(batch) for batch in batches(input_ids, 2048)]
         self._keep = memory * view.depth
-        self._losses: dict[frozenset[int], float] = {}
+        self._losses: dict[frozenset[int], float] = {}  # asked of this object
+        self._known = {} if known is None else known
+        self._counted: dict[tuple[int, ...], None] = {}  # prefixes that a search on its own would hold
         self._states: dict[tuple[int, ...], list[Tensor]] = {}
         full = tuple(range(view.depth))
         for t in range(view.depth + 1):  # the first pass gave all states of the whole model
             self._states[full[:t]] = [trace.states[t] for trace in self._traces]
+            self._counted[full[:t]] = None
         self._pinned = set(self._states)
         self.evaluations += view.depth
         for trace in self._traces:
@@ -82,25 +90,38 @@ class RemovalLosses:
         gone = frozenset(removed)
         if gone not in self._losses:
             kept = tuple(t for t in range(self.view.depth) if t not in gone)
-            total = 0.0
-            for trace, state in zip(self._traces, self._run(kept), strict=True):
-                logits = self.view.head(state)[:, :-1].flatten(0, 1).float()
-                targets = trace.input_ids[:, 1:].flatten()
-                total += float(functional.cross_entropy(logits, targets, reduction="sum"))
-            self._losses[gone] = total / self._scored
+            start = self._longest(kept, self._counted)
+            self.evaluations += len(kept) - start
+            self._counted.update(dict.fromkeys(kept[:n] for n in range(start + 1, len(kept) + 1)))
+            self._forget(self._counted)
+            if gone not in self._known:
+                self._known[gone] = self._run(kept)
+            self._losses[gone] = self._known[gone]
         return self._losses[gone]
 
-    def _run(self, kept: tuple[int, ...]) -> list[Tensor]:
-        start = next(n for n in range(len(kept), -1, -1) if kept[:n] in self._states)
+    def _run(self, kept: tuple[int, ...]) -> float:
+        start = self._longest(kept, self._states)
         states = self._states[kept[:start]]
         for n in range(start, len(kept)):
             states = [trace.block(kept[n], s) for trace, s in zip(self._traces, states, strict=True)]
-            self.evaluations += 1
             self._states[kept[: n + 1]] = states
-        while len(self._states) - len(self._pinned) > self._keep:
-            oldest = next(key for key in self._states if key not in self._pinned)
-            del self._states[oldest]
-        return states
+        self._forget(self._states)
+        total = 0.0
+        for trace, state in zip(self._traces, states, strict=True):
+            logits = self.view.head(state)[:, :-1].flatten(0, 1).float()
+            targets = trace.input_ids[:, 1:].flatten()
+            total += float(functional.cross_entropy(logits, targets, reduction="sum"))
+        return total / self._scored
+
+    @staticmethod
+    def _longest(kept: tuple[int, ...], held: dict[tuple[int, ...], Any]) -> int:
+        """Length of the longest prefix of ``kept`` that is held."""
+        return next(n for n in range(len(kept), -1, -1) if kept[:n] in held)
+
+    def _forget(self, held: dict[tuple[int, ...], Any]) -> None:
+        """Drop the oldest prefixes beyond the memory; those of the whole model stay."""
+        while len(held) - len(self._pinned) > self._keep:
+            del held[next(key for key in held if key not in self._pinned)]
 
 
 @measured("a search on sampled text; another text may prefer another set")
@@ -190,6 +211,7 @@ def removal_path(
     swaps: int = 0,
     step: int = 1,
     within: Iterable[int] | None = None,
+    known: dict[frozenset[int], float] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> list[Removal]:
     """The best set found for each number of removed blocks, 1 to ``count``, in one search.
@@ -202,6 +224,7 @@ def removal_path(
         swaps: rounds of exchanging after each removal, >= 0; the sets that go on are the exchanged ones.
         step: blocks removed together; 2 tries all pairs. Smaller numbers are searched on the way.
         within: blocks that may go, e.g. the first of a cheap ranking; all if None. At least ``count``.
+        known: losses shared by several searches on the same windows, see `RemovalLosses`; costs are counted in full.
         on_step: called with (removals done, in all).
 
     Returns:
@@ -223,7 +246,7 @@ def removal_path(
             f"got {sorted(free)}; name more of them"
         )
     input_ids = check_windows(view, input_ids, function="removal_path", least=2)
-    losses = RemovalLosses(view, input_ids)
+    losses = RemovalLosses(view, input_ids, known=known)
     digest = ids_digest(input_ids)
     found: list[Removal] = []
     path: list[float] = []

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from peelverify.compress import delete_layers, rank_layers
-from peelverify.compress.search import RemovalLosses, removal_within_budget, search_removal
+from peelverify.compress.search import RemovalLosses, removal_path, removal_within_budget, search_removal
 from peelverify.errors import DomainError, InputError
 from peelverify.evaluate import perplexity
 from peelverify.models.small import small_decoder
@@ -54,6 +54,26 @@ def test_every_block_run_is_counted_and_none_twice(view, ids):
     for handle in handles:
         handle.remove()
     assert losses.evaluations == before == len(runs) == 5 + 3 + 1 + 0
+
+
+def test_shared_losses_save_runs_but_not_cost(view, ids):
+    """Searches that share what they found give the same sets, losses and costs as alone, with fewer block runs."""
+    view.trace(ids)  # the check of a first trace is not counted
+    runs = []
+    handles = [b.register_forward_hook(lambda m, a, o: runs.append(1)) for b in view.blocks]
+    options = [{}, {"beam": 3}, {"swaps": 2}, {"step": 2}, {"within": [0, 2, 3, 4]}]
+    alone = [removal_path(view, ids, 3, **o) for o in options]
+    alone_runs = len(runs)
+    runs.clear()
+    known = {}
+    shared = [removal_path(view, ids, 3, known=known, **o) for o in options]
+    for handle in handles:
+        handle.remove()
+    assert shared == alone
+    assert alone_runs == sum(path[-1].block_evaluations for path in alone)
+    assert len(runs) < 0.7 * alone_runs
+    losses = RemovalLosses(view, ids)
+    assert all(losses(gone) == value for gone, value in known.items())
 
 
 def test_greedy_is_the_ranking(view, ids):

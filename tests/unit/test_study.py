@@ -82,6 +82,24 @@ def test_an_interrupted_study_goes_on_with_the_missing_stage(folder, tmp_path) -
     assert read_json(gone)["result"] == before
 
 
+def test_trained_models_are_taken_from_an_earlier_study(folder, tmp_path, monkeypatch) -> None:
+    """The same training options: models are copied with their seconds. Other options: refused, nothing written."""
+    monkeypatch.setattr(study_run, "_train", None)
+    plan = PRESETS["tiny"].changed(seeds=1, rank_tokens=64)
+    results = run_study(plan, tmp_path / "again", trained=folder, only=("train", "measure"))
+    before = collect(folder)
+    for here, there in zip(results["models"], before["models"], strict=True):
+        assert here["train"] == there["train"] | {"taken": True}
+        assert here["seconds"]["train"] == there["seconds"]["train"]
+        weights = [p / "models" / here["unit"] / "model.safetensors" for p in (folder, tmp_path / "again")]
+        assert weights[0].read_bytes() == weights[1].read_bytes()
+    with pytest.raises(ArtifactError, match="another steps"):
+        run_study(plan.changed(steps=13), tmp_path / "other", trained=folder)
+    with pytest.raises(ArtifactError, match=r"plan\.json"):
+        run_study(plan, tmp_path / "other", trained=tmp_path)
+    assert not (tmp_path / "other").exists()
+
+
 def test_other_plans_and_strange_folders_are_refused(folder, tmp_path) -> None:
     """A folder keeps its plan; a folder with other files is not written to; damage is named."""
     with pytest.raises(ArtifactError, match="another plan"):

@@ -15,6 +15,7 @@ from peelverify.errors import ArtifactError, DomainError, InputError
 __all__ = ["PRESETS", "Plan", "Unit", "read_json", "write_atomic"]
 
 FAMILIES = ("llama", "gpt2", "qwen2")
+TRAINING = ("blocks", "width", "heads", "window", "steps", "batch", "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,11 @@ class Plan:
     def digest(self) -> str:
         """SHA-256 of the plan, which every stage file repeats."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+    def training_digest(self) -> str:
+        """SHA-256 of the options that decide a trained model, given its family and seed."""
+        chosen = {name: getattr(self, name) for name in TRAINING}
+        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
     def changed(self, **options: Any) -> Plan:
         """A copy with some options changed; None leaves an option as it is."""

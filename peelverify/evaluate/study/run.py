@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ import torch
 from torch import Tensor
 
 from peelverify.errors import ArtifactError
-from peelverify.evaluate.study.plan import Plan, Unit, read_json, write_atomic
+from peelverify.evaluate.study.plan import TRAINING, Plan, Unit, read_json, write_atomic
 from peelverify.evaluate.study.text import Texts, study_windows
+from peelverify.models.save import new_directory
 from peelverify.models.view import ModelView
 
 __all__ = ["STAGES", "Subject", "collect", "run_study"]
@@ -43,8 +45,8 @@ class Subject:
 
 
 class _Study:
-    def __init__(self, plan: Plan, folder: Path) -> None:
-        self.plan, self.folder = plan, folder
+    def __init__(self, plan: Plan, folder: Path, trained: Path | None = None) -> None:
+        self.plan, self.folder, self.trained = plan, folder, trained
         self.digest = plan.digest()
         self._texts: dict[str, Texts] = {}
 
@@ -76,6 +78,22 @@ class _Study:
 
     def model_directory(self, unit: Unit) -> Path:
         return Path(unit.directory) if unit.directory is not None else self.folder / "models" / unit.name
+
+
+def _trained_before(study: _Study, unit: Unit) -> dict[str, Any] | None:
+    """Copy a model that another study trained in the same way; its stage file, or None if it has none."""
+    source = study.trained
+    if source is None or unit.directory is not None:
+        return None
+    stage, model = source / "stages" / f"{unit.name}.train.json", source / "models" / unit.name
+    if not stage.exists():
+        return None
+    if not (model / "config.json").exists():
+        raise ArtifactError(f"{model} has no model, though {stage.name} says so; name the whole folder of a study")
+    found = read_json(stage, lambda d: isinstance(d, dict) and {"seconds", "result"} <= set(d))
+    with new_directory(study.model_directory(unit)) as part:
+        shutil.copytree(model, part, dirs_exist_ok=True)
+    return {"seconds": found["seconds"], "result": found["result"] | {"taken": True}}
 
 
 def _train(study: _Study, unit: Unit, say: Callable[[str], None]) -> dict[str, Any]:
@@ -142,6 +160,7 @@ def run_study(
     say: Callable[[str], None] = lambda line: None,
     only: tuple[str, ...] = STAGES,
     minutes: float | None = None,
+    trained: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Run what is missing of a study and join what is there.
 
@@ -151,22 +170,30 @@ def run_study(
         say: called with a line of progress now and then.
         only: stages to run; what they need must be there.
         minutes: stop before a stage that starts after so many minutes; the rest runs next time.
+        trained: folder of an earlier study whose models were trained with the same options; they are copied, with
+            the seconds that they took then. What it lacks is trained.
 
     Returns:
         The joined results, as in ``results.json``; see `collect`.
 
     Raises:
-        ArtifactError: the folder belongs to another study, or cannot be written.
+        ArtifactError: the folder belongs to another study, or cannot be written; ``trained`` is no study, or trained
+            its models in another way.
     """
     from peelverify.evaluate.study.stages import RUN
 
     folder = Path(folder)
     start = time.monotonic()
+    if trained is not None:
+        other = Plan.from_json(read_json(Path(trained) / "plan.json"))
+        if other.training_digest() != plan.training_digest():
+            differ = [n for n in TRAINING if getattr(other, n) != getattr(plan, n)]
+            raise ArtifactError(f"{trained} holds models trained with another {', '.join(differ)}; train anew, or match")
     try:
         (folder / "stages").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArtifactError(f"{folder} cannot be written ({error.strerror}); choose another folder") from error
-    study = _Study(plan, folder)
+    study = _Study(plan, folder, None if trained is None else Path(trained))
     path = folder / "plan.json"
     if path.exists():
         if Plan.from_json(read_json(path)).digest() != study.digest:
@@ -186,7 +213,10 @@ def run_study(
                 break
             began = time.monotonic()
             say(f"{unit.name}: {stage}")
-            if stage == "train":
+            taken = _trained_before(study, unit) if stage == "train" else None
+            if taken is not None:
+                result = taken["result"]
+            elif stage == "train":
                 result = _train(study, unit, say)
             else:
                 if not study.done(unit, "train"):
@@ -200,7 +230,7 @@ def run_study(
                     "plan_sha256": study.digest,
                     "unit": unit.name,
                     "stage": stage,
-                    "seconds": time.monotonic() - began,
+                    "seconds": time.monotonic() - began if taken is None else taken["seconds"],
                     "result": result,
                 },
             )

@@ -215,8 +215,9 @@ def _rank(plan: Plan, unit: Unit, subject: Subject, before: dict[str, Any]) -> d
         "swaps": {"swaps": 2},
         "pairs": {"step": 2},
     }
+    known: dict[frozenset[int], float] = {}
     for name, options in searches.items():
-        path = removal_path(view, ids, most, **options)
+        path = removal_path(view, ids, most, known=known, **options)
         sets[name] = [list(r.removed) for r in path]
         extra = 3 * view.depth if name == "shortlist" else 0
         cost[name] = [r.block_evaluations + extra for r in path]

@@ -33,6 +33,9 @@ def _rho(
     worst_case: Annotated[
         bool, typer.Option("--worst-case", help="Also: contraction condition, and what operator norms predict.")
     ] = False,
+    diagnostics: Annotated[
+        bool, typer.Option("--diagnostics", help="Also: alpha, ZD, LIM, use of depth, tokenwise fit, gradient norms.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="New folder for rho.json.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -77,6 +80,14 @@ def _rho(
             say("enclosing operator norms")
             worst = lyapunov_report(view, ids, profile)
             data["lyapunov"] = worst.to_json()
+        if diagnostics:
+            from peelverify.compress.diagnostics import layer_diagnostics
+
+            with progress() as bar:
+                task = bar.add_task("layer diagnostics", total=None)
+                data["diagnostics"] = layer_diagnostics(
+                    view, ids, on_step=lambda done, total: bar.update(task, completed=done, total=total)
+                )
         if folder is not None:
             (folder / "rho.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     if as_json:
@@ -122,5 +133,15 @@ def _rho(
                 for t in range(profile.depth)
             ],
         )
+    if diagnostics:
+        found = data["diagnostics"]
+        shown = {name: values for name, values in found["columns"].items() if values is not None}
+        table(
+            "layer diagnostics (measured; formulas in --json)",
+            ("block", *(name.replace("_", " ") for name in shown)),
+            [(t, *(f"{values[t]:.3g}" for values in shown.values())) for t in range(profile.depth)],
+        )
+        for name, reason in found["not_measured"].items():
+            say(f"not measured: {name}: {reason}")
     if out is not None:
         say(f"written: {out / 'rho.json'}")

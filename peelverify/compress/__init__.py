@@ -5,6 +5,7 @@ from peelverify.compress.bits import BitPlan, bits_within_budget
 from peelverify.compress.components import Sensitivity, component_sensitivity
 from peelverify.compress.copies import Compressed, copy_view
 from peelverify.compress.delete import delete_layers
+from peelverify.compress.diagnostics import DIAGNOSTICS, layer_diagnostics
 from peelverify.compress.lowbit import low_bit_model, low_rank_model
 from peelverify.compress.prune import prune_model, prune_weight
 from peelverify.compress.quantize import Quantized, quantize_model, round_to_nearest
@@ -16,6 +17,7 @@ from peelverify.compress.spectrum import PowerLaw, powerlaw_alpha
 
 __all__ = [
     "CRITERIA",
+    "DIAGNOSTICS",
     "METHODS",
     "SCHEDULES",
     "BitPlan",
@@ -34,6 +36,7 @@ __all__ = [
     "copy_view",
     "delete_layers",
     "ignore_lists",
+    "layer_diagnostics",
     "low_bit_model",
     "low_rank_model",
     "mergekit_slices",

@@ -188,7 +188,7 @@ def run_study(
         other = Plan.from_json(read_json(Path(trained) / "plan.json"))
         if other.training_digest() != plan.training_digest():
             differ = [n for n in TRAINING if getattr(other, n) != getattr(plan, n)]
-            raise ArtifactError(f"{trained} holds models trained with another {', '.join(differ)}; train anew, or match")
+            raise ArtifactError(f"{trained} has models trained with another {', '.join(differ)}; train anew, or match")
     try:
         (folder / "stages").mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -86,32 +86,58 @@ def round_up(value: Fraction, bits: int = BITS) -> Fraction:
     return Fraction(q) * Fraction(2) ** e
 
 
-def _root(value: Fraction, bits: int, up: bool) -> Fraction:
+def _root(top: int, bottom: int, bits: int, up: bool) -> Fraction:
+    """The root of top / bottom, rounded to one side; both are positive."""
+    # an even shift that gives the quotient 2 bits + 1 or 2 bits + 2 bits, so that its root has bits + 1
+    shift = 2 * bits + 2 - (top.bit_length() - bottom.bit_length())
+    shift += shift & 1
+    whole, rest = divmod(top << shift, bottom) if shift >= 0 else divmod(top, bottom << -shift)
+    return _rounded_root(whole, bool(rest), -shift // 2, bits, up)
+
+
+def _rounded_root(whole: int, more: bool, exponent: int, bits: int, up: bool) -> Fraction:
+    """The root of whole (and something below one if `more`) times 2^exponent, in at most so many bits."""
+    root = isqrt(whole)
+    drop = root.bit_length() - bits
+    if up:
+        root += more or root * root != whole
+        root = -(-root >> drop)
+    else:
+        root >>= drop
+    exponent += drop
+    return Fraction(root << exponent) if exponent >= 0 else Fraction(root, 1 << -exponent)
+
+
+@measured(_EXACT)
+def root_of(top: int, exponent: int, *, up: bool) -> Fraction:
+    """A 64-bit dyadic on one side of the square root of ``top * 2**exponent``, within ``2**-62`` relative.
+
+    Args:
+        top: a whole number of at least 130 bits.
+        exponent: of any sign.
+        up: above the root instead of below.
+    """
+    drop = top.bit_length() - 2 * BITS - 2
+    drop += (drop + exponent) & 1
+    whole = top >> drop
+    return _rounded_root(whole, whole << drop != top, (exponent + drop) // 2, BITS, up)
+
+
+def _root_argument(value: Fraction) -> tuple[int, int]:
     if value < 0:
         raise DomainError(f"a square root needs a value >= 0, got {float(value)}; check the sign")
-    if value == 0:
-        return Fraction(0)
-    top, bottom = Fraction(value).numerator, Fraction(value).denominator
-    # choose an even shift so that value * 2**shift has about 2*bits + 2 bits, then take an integer root
-    shift = 2 * bits + 2 - (top.bit_length() - bottom.bit_length())
-    shift += shift % 2
-    if shift >= 0:
-        whole, rest = divmod(top << shift, bottom)
-    else:
-        whole, rest = divmod(top, bottom << -shift)
-    root = isqrt(whole)
-    if up and (rest or root * root != whole):
-        root += 1
-    return Fraction(root) * Fraction(2) ** (-shift // 2)
+    return Fraction(value).as_integer_ratio()
 
 
 @measured(_EXACT)
 def sqrt_lower(value: Fraction, bits: int = BITS) -> Fraction:
     """A dyadic not above the square root of ``value`` >= 0, within ``2**(1-bits)`` relative."""
-    return round_down(_root(value, bits, up=False), bits)
+    top, bottom = _root_argument(value)
+    return _root(top, bottom, bits, up=False) if top else Fraction(0)
 
 
 @measured(_EXACT)
 def sqrt_upper(value: Fraction, bits: int = BITS) -> Fraction:
     """A dyadic not below the square root of ``value`` >= 0, within ``2**(2-bits)`` relative."""
-    return round_up(_root(value, bits, up=True), bits)
+    top, bottom = _root_argument(value)
+    return _root(top, bottom, bits, up=True) if top else Fraction(0)

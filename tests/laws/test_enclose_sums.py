@@ -41,7 +41,7 @@ NOISE32 = NOISE.astype(np.float32)
 
 def in_float32(x, y):
     """Sums over blocks as arithmetic of lower precision makes them."""
-    return np.array([np.float64(np.dot(x.astype(np.float32), y.astype(np.float32)))])
+    return [float(np.dot(x.astype(np.float32), y.astype(np.float32)))]
 
 
 class NormOfFloats(Law):
@@ -53,7 +53,7 @@ class NormOfFloats(Law):
     def test_needs_its_hypothesis(self, monkeypatch):
         """With sums in float32 the stated error is not kept, and a bound is wrong; NaN has no norm."""
         monkeypatch.setattr(frobenius, "_block_sums", in_float32)
-        cases = [np.random.default_rng(seed).standard_normal(700) for seed in range(8)]
+        cases = [np.random.default_rng(seed).standard_normal(5000) for seed in range(8)]
         wrong = 0
         for case in cases:
             try:

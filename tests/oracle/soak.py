@@ -147,7 +147,10 @@ def lay_out(array: np.ndarray, layout: str) -> np.ndarray:
 
 def check_fro(tally: Tally, rng: np.random.Generator, make: Callable[..., np.ndarray], deep: bool) -> None:
     """Frobenius norm and sum of squares."""
-    array = make(tuple(rng.integers(0 if rng.random() < 0.02 else 1, 6, rng.integers(1, 4)).tolist()))
+    shape = rng.integers(0 if rng.random() < 0.02 else 1, 6, rng.integers(1, 4)).tolist()
+    if rng.random() < 0.004:  # several blocks and a rest
+        shape = [int(rng.integers(4_000, 20_000))]
+    array = make(tuple(shape))
     whole, e = integers(array)
     truth = pair(sum(k * k for k in whole), 2 * e)
     low, high = en.norm_fro_lower(array), en.norm_fro_upper(array)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from fractions import Fraction
 
 import ml_dtypes
@@ -213,3 +214,35 @@ def test_flush_to_zero_is_refused() -> None:
     finally:
         torch.set_flush_denormal(False)
     arrays_module.require_gradual_underflow()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("blocks", [1, 3, frobenius_module._PASS, frobenius_module._PASS + 2])
+@pytest.mark.parametrize("rest", [0, 1, 4095])
+def test_blocks_and_passes_are_put_together(dtype, blocks: int, rest: int) -> None:
+    """Sums over whole blocks, several passes and a rest stay sharp and on their side."""
+    size = blocks * frobenius_module.BLOCK + rest
+    array = np.random.default_rng(size).standard_normal(size).astype(dtype)
+    array = np.round(array.astype(np.float64) * 2.0**20) * 2.0**-20  # so that integer sums of squares are exact
+    array = array.astype(dtype)
+    truth = Fraction(sum(int(x) ** 2 for x in np.ldexp(array.astype(np.float64), 40).tolist()), 2**80)
+    low, high = norm_fro_lower(array), norm_fro_upper(array)
+    assert low**2 <= truth <= high**2
+    assert high - low <= Fraction(1, 10**12) * high
+
+
+@pytest.mark.parametrize("size", [3, 5000])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_magnitudes_at_the_ends_give_no_warning(dtype, size: int) -> None:
+    """Squares that overflow or vanish are met by scaling, in silence."""
+    info = np.finfo(dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for value in (info.max, info.tiny, info.smallest_subnormal):
+            array = np.full(size, value, dtype)
+            truth = size * Fraction(float(value)) ** 2
+            assert norm_fro_lower(array) ** 2 <= truth <= norm_fro_upper(array) ** 2
+        signalling = np.full(size, 1, dtype)
+        signalling.view(f"u{signalling.itemsize}")[1] = 0x7F800001 if dtype == np.float32 else 0x7FF0000000000001
+        with pytest.raises(NonFiniteError):
+            norm_fro_upper(signalling)

@@ -10,6 +10,7 @@ import sys
 
 import flint
 import measure
+import ml_dtypes
 import mpmath
 import numpy as np
 from scipy import linalg
@@ -70,22 +71,27 @@ def spectral(report: measure.Report, arguments: argparse.Namespace, threads: int
 
 
 def frobenius(report: measure.Report, arguments: argparse.Namespace, threads: int) -> None:
-    """norm_fro_upper against numpy's norm in the same type."""
-    shapes = ((128, 128),) if arguments.quick else ((128, 128), (512, 512), (2048, 2048), (4096, 11008))
+    """norm_fro_upper against numpy's norm in the same type, from small to large; its sharpness is noted."""
+    shapes = ((16, 16), (64, 64)) if arguments.quick else (
+        (16, 16), (64, 64), (128, 128), (256, 256), (512, 512), (1024, 1024), (2048, 2048), (4096, 11008))
     for rows, columns in shapes:
-        for dtype in (np.float64, np.float32):
-            a = np.random.default_rng(rows).standard_normal((rows, columns), dtype=dtype)
-            small = a.size <= 2**14
-            found = measure.compare({
-                "numpy norm": lambda a=a: np.linalg.norm(a),
-                "norm_fro_upper": lambda a=a: norm_fro_upper(a),
-                "norm_fro_lower": lambda a=a: norm_fro_lower(a),
-                "scipy norm": lambda a=a: linalg.norm(a),
-                "flint": (lambda a=a: _flint_fro(a)) if small else None,
-                "mpmath": (lambda a=a: _mpmath_fro(a)) if small else None,
-            }, rounds=arguments.rounds)
-            report.add(measure.Row(f"fro of {np.dtype(dtype).name}", f"{rows}x{columns}", threads, found,
-                                   4.0 if a.size >= 2**20 else None))
+        for dtype in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16):
+            a = np.random.default_rng(rows).standard_normal((rows, columns), dtype=np.float32).astype(dtype)
+            tiny, wide = a.size <= 2**12, dtype in (np.float64, np.float32)
+            with np.errstate(over="ignore"):  # numpy's own sum of squares overflows in float16
+                found = measure.compare({
+                    "numpy norm": lambda a=a: np.linalg.norm(a),
+                    "norm_fro_upper": lambda a=a: norm_fro_upper(a),
+                    "norm_fro_lower": lambda a=a: norm_fro_lower(a),
+                    "scipy norm": (lambda a=a: linalg.norm(a)) if wide else None,
+                    "flint": (lambda a=a: _flint_fro(a)) if tiny else None,
+                    "mpmath": (lambda a=a: _mpmath_fro(a)) if tiny else None,
+                }, rounds=arguments.rounds, calls=max(1, 2**15 // a.size))
+            name = np.dtype(dtype).name
+            report.add(measure.Row(f"fro of {name}", f"{rows}x{columns}", threads, found, 4.0))
+            if threads == 1:
+                report.note(f"upper / lower - 1 of fro of {name} at {rows}x{columns}",
+                            float(norm_fro_upper(a) / norm_fro_lower(a) - 1))
 
 
 def products(report: measure.Report, arguments: argparse.Namespace, threads: int) -> None:

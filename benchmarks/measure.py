@@ -68,7 +68,7 @@ class Report:
             for r in others
         ]
         aim = "" if row.aim is None else f"   aim {row.aim:g}"
-        print(f"{row.what:24} {row.size:14} {row.threads} threads  {reference.name} {time_ms:.2f} ms   "
+        print(f"{row.what:24} {row.size:14} {row.threads} threads  {reference.name} {time_ms:.3f} ms   "
               f"{'   '.join(cells)}{aim}", flush=True)
 
     def note(self, name: str, value: Any) -> None:
@@ -77,16 +77,19 @@ class Report:
         print(f"{name}: {value}", flush=True)
 
 
-def compare(contestants: Mapping[str, Callable[[], Any] | None], *, rounds: int = ROUNDS) -> list[Ratio]:
+def compare(
+    contestants: Mapping[str, Callable[[], Any] | None], *, rounds: int = ROUNDS, calls: int = 1
+) -> list[Ratio]:
     """Time contestants in turn.
 
     Args:
         contestants: name -> function without arguments, or None if it cannot do this size; the first is the
             reference.
         rounds: how often each runs, at least 7 for a figure that is kept.
+        calls: calls a run, for functions so short that a single one is below what the clock shows.
 
     Returns:
-        One `Ratio` each, in order.
+        One `Ratio` each, in order; seconds are those of one call.
     """
     running = {name: run for name, run in contestants.items() if run is not None}
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
@@ -95,8 +98,9 @@ def compare(contestants: Mapping[str, Callable[[], Any] | None], *, rounds: int 
     for _ in range(rounds):
         for name, run in running.items():
             begin = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - begin)
+            for _ in range(calls):
+                run()
+            seconds[name].append((time.perf_counter() - begin) / calls)
     reference = seconds[next(iter(contestants))]
     found = []
     for name, samples in seconds.items():

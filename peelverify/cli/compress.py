@@ -47,6 +47,9 @@ def compress_command(
     ] = None,
     tokens: Annotated[int, typer.Option(help="Calibration tokens.")] = 8192,
     window: Annotated[int, typer.Option(help="Tokens a window.")] = 256,
+    token_weights: Annotated[
+        str, typer.Option(help="gptq, wanda, sparsegpt: uniform, activation_norm or attention.")
+    ] = "uniform",
     seed: Annotated[int, typer.Option(help="Seed of noise and random order.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -69,11 +72,12 @@ def compress_command(
 
         directory = resolve_model(model)
         config = read_config(directory)
-        _check_names(method, schedule, shape, criterion, chosen, count, config)
+        _check_names(method, schedule, shape, criterion, chosen, count, token_weights, config)
         settings = Settings(
             bits=bits, group=group, per_row=per_row, rank_fraction=rank_fraction, sparsity=sparsity,
             pattern=shape, schedule=schedule, strength=strength, count=count, criterion=criterion, seed=seed,
             layers=None if chosen is None else tuple(chosen),
+            token_weights=token_weights,
         )
         ids = None
         if needs_text(method, settings):
@@ -130,13 +134,18 @@ def _check_options(
 
 def _check_names(
     method: str, schedule: str | None, shape: tuple[int, int] | None, criterion: str, chosen: list[int] | None,
-    count: int | None, config: dict[str, Any],
+    count: int | None, token_weights: str, config: dict[str, Any],
 ) -> None:
     from peelverify.compress.delete import kept_layers
     from peelverify.compress.rank import CRITERIA
     from peelverify.compress.schedule import SCHEDULES
+    from peelverify.compress.tokenweights import TOKEN_WEIGHTS
     from peelverify.errors import DomainError, InputError
 
+    if token_weights not in TOKEN_WEIGHTS:
+        raise InputError(f"--token-weights needs one of {', '.join(TOKEN_WEIGHTS)}, got {token_weights!r}; name one")
+    if token_weights != "uniform" and method not in ("gptq", "wanda", "sparsegpt") and schedule != "owl":
+        raise InputError(f"--token-weights is for gptq, wanda and sparsegpt, got --method {method}; leave it out")
     if method in PRUNERS and schedule is not None and schedule not in SCHEDULES:
         raise InputError(f"--schedule needs one of {', '.join(SCHEDULES)}, got {schedule!r}; name one")
     if method in PRUNERS and schedule is not None and shape is not None:

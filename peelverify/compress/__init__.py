@@ -14,12 +14,14 @@ from peelverify.compress.record import compression_record, read_record, save_com
 from peelverify.compress.schedule import SCHEDULES, Schedule, sparsity_schedule
 from peelverify.compress.search import Removal, removal_path, removal_within_budget, search_removal
 from peelverify.compress.spectrum import PowerLaw, powerlaw_alpha
+from peelverify.compress.tokenweights import TOKEN_WEIGHTS, token_weights
 
 __all__ = [
     "CRITERIA",
     "DIAGNOSTICS",
     "METHODS",
     "SCHEDULES",
+    "TOKEN_WEIGHTS",
     "BitPlan",
     "Compressed",
     "PowerLaw",
@@ -52,5 +54,6 @@ __all__ = [
     "save_compressed",
     "search_removal",
     "sparsity_schedule",
+    "token_weights",
     "weight_digests",
 ]

@@ -16,6 +16,7 @@ from peelverify.compress.quantize import quantize_model
 from peelverify.compress.rank import NO_TEXT, rank_layers
 from peelverify.compress.record import compression_record
 from peelverify.compress.schedule import sparsity_schedule
+from peelverify.compress.tokenweights import refuse_weights
 from peelverify.errors import InputError
 from peelverify.models.view import ModelView
 from peelverify.registry import measured
@@ -43,6 +44,8 @@ class Settings:
         count: delete: how many blocks, in place of indices.
         criterion: delete with a count.
         seed: delete with a count.
+        token_weights: gptq, wanda, sparsegpt, and the schedule owl: a name of
+            `peelverify.compress.tokenweights.TOKEN_WEIGHTS`.
     """
 
     bits: int = 4
@@ -57,6 +60,7 @@ class Settings:
     count: int | None = None
     criterion: str = "rho"
     seed: int = 0
+    token_weights: str = "uniform"
 
 
 def needs_text(method: str, settings: Settings) -> bool:
@@ -69,7 +73,9 @@ def needs_text(method: str, settings: Settings) -> bool:
 
 
 def _quantize(method: str, view: ModelView, s: Settings, ids: Tensor | None, on_step: OnStep | None) -> Compressed:
-    return quantize_model(view, s.bits, group=s.group, method=method, input_ids=ids, on_block=on_step)
+    return quantize_model(
+        view, s.bits, group=s.group, method=method, input_ids=ids, token_weights=s.token_weights, on_block=on_step
+    )
 
 
 def _low_bit(method: str, view: ModelView, s: Settings, ids: Tensor | None, on_step: OnStep | None) -> Compressed:
@@ -85,10 +91,13 @@ def _prune(method: str, view: ModelView, s: Settings, ids: Tensor | None, on_ste
         raise InputError("compress_model needs a schedule or a pattern, got both; a pattern fixes every group")
     counts, schedule = None, None
     if s.schedule is not None:
-        schedule = sparsity_schedule(view, s.sparsity, s.schedule, strength=s.strength, input_ids=ids)
+        schedule = sparsity_schedule(
+            view, s.sparsity, s.schedule, strength=s.strength, input_ids=ids, token_weights=s.token_weights
+        )
         counts = schedule.counts()
     done = prune_model(
-        view, s.sparsity, method=method, input_ids=ids, pattern=s.pattern, counts=counts, on_block=on_step
+        view, s.sparsity, method=method, input_ids=ids, pattern=s.pattern, counts=counts,
+        token_weights=None if method == "magnitude" else s.token_weights, on_block=on_step,
     )
     if schedule is not None:
         done.record["settings"]["schedule"] = schedule.to_json()
@@ -144,6 +153,9 @@ def compress_model(
         InputError: unknown method, options that exclude each other, ids missing or unfit.
         DomainError, ShapeError: options out of range.
     """
+    settings = settings or Settings()
     if method not in METHODS:
         raise InputError(f"compress_model needs a method among {', '.join(METHODS)}, got {method!r}; name one")
-    return METHODS[method][0](method, view, settings or Settings(), input_ids, on_step)
+    weighted = method in ("wanda", "sparsegpt", "gptq") or settings.schedule == "owl"
+    refuse_weights(settings.token_weights, method, reads_text=weighted, function="compress_model")
+    return METHODS[method][0](method, view, settings, input_ids, on_step)

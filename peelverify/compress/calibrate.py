@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from peelverify.compress.tokenweights import resolve_token_weights
 from peelverify.errors import NonFiniteError
 from peelverify.evaluate.stream import batches
 from peelverify.models.view import ModelView, Trace
@@ -29,11 +31,18 @@ class BlockWalk:
     Args:
         view: the model; its blocks may be changed in place between steps.
         input_ids: token ids (windows, length), already checked.
+        token_weights: how much each token counts in `input_energy` and `input_gram`; see
+            `peelverify.compress.tokenweights.resolve_token_weights`. Taken from the model before any change.
     """
 
-    def __init__(self, view: ModelView, input_ids: Tensor) -> None:
+    def __init__(
+        self, view: ModelView, input_ids: Tensor, token_weights: str | Tensor | np.ndarray | None = None
+    ) -> None:
         self.view = view
         self.windows = input_ids.shape[0]
+        weights = resolve_token_weights(view, input_ids, token_weights, function="calibration")
+        self._weights = None if weights is None else [w.split(_windows_a_batch(input_ids)) for w in weights]
+        self.token_weights: Tensor | None = None  # of the batch that is on its way, (windows, length)
         self._traces: list[Trace] = []
         self._states: list[Tensor] = []
         for batch in batches(input_ids, 2048):
@@ -47,7 +56,8 @@ class BlockWalk:
     ) -> None:
         """Run block ``index`` on the current states and report the inputs of its linear maps; states stay."""
         with watch_inputs(self.view.linears(index), receive):
-            for trace, state in zip(self._traces, self._states, strict=True):
+            for number, (trace, state) in enumerate(zip(self._traces, self._states, strict=True)):
+                self.token_weights = None if self._weights is None else self._weights[index][number]
                 trace.block(index, state)
                 if after_batch is not None:
                     after_batch()
@@ -83,12 +93,22 @@ def watch_inputs(linears: dict[str, nn.Module], receive: OnInput) -> Iterator[No
             handle.remove()
 
 
+def _windows_a_batch(input_ids: Tensor) -> int:
+    return len(next(batches(input_ids, 2048)))
+
+
 def input_energy(walk: BlockWalk, index: int) -> dict[str, Tensor]:
-    """For each linear map of a block: sum over tokens of x_j^2, divided by the number of windows; float64."""
+    """For each linear map of a block: sum over tokens of w x_j^2, divided by the number of windows; float64.
+
+    The token weights w are those of the walk, 1 unless given.
+    """
     sums: dict[str, Tensor] = {}
 
     def add(name: str, x: Tensor) -> None:
-        squares = torch.linalg.vector_norm(x.flatten(0, -2), dim=0, dtype=torch.float64).square()
+        if walk.token_weights is None:
+            squares = torch.linalg.vector_norm(x.flatten(0, -2), dim=0, dtype=torch.float64).square()
+        else:
+            squares = walk.token_weights.flatten() @ x.flatten(0, -2).double().square()
         sums[name] = sums[name] + squares if name in sums else squares
 
     walk.watch(index, add)
@@ -96,10 +116,11 @@ def input_energy(walk: BlockWalk, index: int) -> dict[str, Tensor]:
 
 
 def input_gram(walk: BlockWalk, index: int) -> dict[str, Tensor]:
-    """For each linear map of a block: sum over tokens of x x^T, (inputs, inputs), float64.
+    """For each linear map of a block: sum over tokens of w x x^T, (inputs, inputs), float64.
 
-    Products of float32 inputs are exact in float64, and sums over tokens are additive, so memory does not
-    grow with the text. Maps that read the same tensor share one Gram matrix.
+    The token weights w are those of the walk, 1 unless given. Products of float32 inputs are exact in float64, and
+    sums over tokens are additive, so memory does not grow with the text. Maps that read the same tensor share one
+    Gram matrix.
     """
     grams: dict[str, Tensor] = {}
     shared: dict[str, str] = {}
@@ -112,7 +133,8 @@ def input_gram(walk: BlockWalk, index: int) -> dict[str, Tensor]:
                 return
         previous.append((name, x))
         flat = x.flatten(0, -2).double()
-        product = flat.T @ flat
+        weights = walk.token_weights
+        product = flat.T @ (flat if weights is None else flat * weights.flatten()[:, None])
         grams[name] = grams[name] + product if name in grams else product
 
     walk.watch(index, add, after_batch=previous.clear)

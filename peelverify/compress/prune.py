@@ -10,12 +10,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from peelverify.compress.calibrate import BlockWalk, input_energy, input_gram
 from peelverify.compress.copies import Compressed, copy_view, linear_maps, weight_rows, write_rows
 from peelverify.compress.record import compression_record
+from peelverify.compress.tokenweights import refuse_weights, weights_name
 from peelverify.errors import DomainError, InputError, NonFiniteError, ShapeError
 from peelverify.evaluate.stream import check_windows
 from peelverify.models.view import ModelView
@@ -152,6 +154,7 @@ def prune_model(
     input_ids: Tensor | None = None,
     pattern: tuple[int, int] | None = None,
     counts: Mapping[str, int] | None = None,
+    token_weights: str | Tensor | np.ndarray | None = None,
     on_block: Callable[[int, int], None] | None = None,
 ) -> Compressed:
     """Prune every linear map inside the blocks; embedding, norms, biases and head stay.
@@ -168,6 +171,8 @@ def prune_model(
         pattern: (N, M), for instance (2, 4), in place of a sparsity.
         counts: number of weights to zero in each matrix, by ``"block.name"``, in place of a sparsity; see
             `peelverify.compress.schedule.Schedule.counts`.
+        token_weights: how much each calibration token counts: a name of
+            `peelverify.compress.tokenweights.TOKEN_WEIGHTS`, or an array (windows, length); None is uniform.
         on_block: called with (blocks done, in all).
 
     Returns:
@@ -195,10 +200,11 @@ def prune_model(
             "make them with Schedule.counts"
         )
     walk = None
+    refuse_weights(token_weights, method, reads_text=method != "magnitude", function="prune_model")
     if method != "magnitude":
         if input_ids is None:
             raise InputError(f"prune_model needs input_ids for {method!r}, got none; give calibration windows")
-        walk = BlockWalk(view, check_windows(view, input_ids, function="prune_model"))
+        walk = BlockWalk(view, check_windows(view, input_ids, function="prune_model"), token_weights)
     for index in range(view.depth):
         measure = PRUNERS[method][0]
         statistics = measure(walk, index) if walk is not None else {}
@@ -221,6 +227,7 @@ def prune_model(
         pattern=f"{pattern[0]}:{pattern[1]}" if pattern else None,
         zero_fraction=zeros / numel,
         calibration_shape=list(input_ids.shape) if walk is not None and input_ids is not None else None,
+        token_weights=weights_name(token_weights) if walk is not None else None,
     )
     return Compressed(view, record)
 

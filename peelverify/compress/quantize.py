@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from peelverify.compress.calibrate import BlockWalk, input_gram
 from peelverify.compress.copies import Compressed, copy_view, linear_maps, weight_rows, write_rows
 from peelverify.compress.record import compression_record
+from peelverify.compress.tokenweights import refuse_weights, weights_name
 from peelverify.errors import DomainError, InputError, NonFiniteError, ShapeError
 from peelverify.evaluate.stream import check_windows
 from peelverify.models.view import ModelView
@@ -173,6 +175,7 @@ def quantize_model(
     clip: float = 1.0,
     method: str = "rtn",
     input_ids: Tensor | None = None,
+    token_weights: str | Tensor | np.ndarray | None = None,
     on_block: Callable[[int, int], None] | None = None,
 ) -> Compressed:
     """Quantise every linear map inside the blocks; embedding, norms, biases and head stay.
@@ -185,6 +188,8 @@ def quantize_model(
         method: "rtn" rounds to nearest; "gptq" goes column by column and block by block, on inputs from the
             blocks already quantised.
         input_ids: calibration ids (windows, length), needed by "gptq".
+        token_weights: how much each calibration token counts, "gptq" only: a name of
+            `peelverify.compress.tokenweights.TOKEN_WEIGHTS`, or an array (windows, length); None is uniform.
         on_block: called with (blocks done, in all).
 
     Returns:
@@ -193,6 +198,7 @@ def quantize_model(
     Raises:
         DomainError, ShapeError: see `round_to_nearest`; raised before any matrix is touched.
         InputError: unknown method, or calibration ids missing or unfit.
+        ShapeError, DomainError: token weights that do not fit the ids.
     """
     view = copy_view(model)
     maps = linear_maps(view)
@@ -201,10 +207,11 @@ def quantize_model(
     if method not in QUANTIZERS:
         raise InputError(f"quantize_model needs a method among {', '.join(QUANTIZERS)}, got {method!r}; name one")
     walk = None
+    refuse_weights(token_weights, method, reads_text=method == "gptq", function="quantize_model")
     if method == "gptq":
         if input_ids is None:
             raise InputError("quantize_model needs input_ids for 'gptq', got none; give calibration windows")
-        walk = BlockWalk(view, check_windows(view, input_ids, function="quantize_model"))
+        walk = BlockWalk(view, check_windows(view, input_ids, function="quantize_model"), token_weights)
     matrices: dict[str, Quantized] = {}
     for index in range(view.depth):
         grams = input_gram(walk, index) if walk is not None else {}
@@ -224,6 +231,7 @@ def quantize_model(
         method, depth=view.depth, bits=bits, group=group, clip_fraction=clip if method == "rtn" else None,
         clipped_weights=sum(m.clipped for m in matrices.values()),
         calibration_shape=list(input_ids.shape) if walk is not None and input_ids is not None else None,
+        token_weights=weights_name(token_weights) if walk is not None else None,
     )
     return Compressed(view, record, matrices)
 

@@ -122,6 +122,7 @@ class _Task:
     total: float
     strength: float
     sizes: np.ndarray
+    token_weights: str | Tensor | np.ndarray | None = None
 
 
 _Preference = tuple[np.ndarray, np.ndarray]
@@ -149,7 +150,7 @@ def _spread(scores: np.ndarray, strength: float) -> np.ndarray:
 def outlier_share(task: _Task, multiple: float = 5.0) -> np.ndarray:
     """Percentage of Wanda scores of a block above ``multiple`` times the block's mean, on the dense model."""
     assert task.ids is not None
-    walk = BlockWalk(task.view, task.ids)
+    walk = BlockWalk(task.view, task.ids, task.token_weights)
     shares = []
     for index in range(task.view.depth):
         energies = input_energy(walk, index)
@@ -202,6 +203,7 @@ def sparsity_schedule(
     *,
     strength: float = 0.08,
     input_ids: Tensor | None = None,
+    token_weights: str | Tensor | np.ndarray | None = None,
 ) -> Schedule:
     """Share a total sparsity among the blocks.
 
@@ -212,6 +214,7 @@ def sparsity_schedule(
         strength: half of the largest difference between blocks, before clipping; >= 0. Published: 0.08 for
             OWL; for "alpha" it is relative, 0.3 with Wanda.
         input_ids: calibration ids (windows, length), needed by "owl" and "rho".
+        token_weights: how much each token counts in the input energies of "owl"; see `prune_model`.
 
     Raises:
         DomainError: total or strength out of range.
@@ -237,6 +240,6 @@ def sparsity_schedule(
     by_block = np.zeros(view.depth)
     for name, size in sizes.items():
         by_block[int(name.partition(".")[0])] += size
-    preference, scores = SCHEDULES[kind][0](_Task(view, input_ids, total, strength, by_block))
+    preference, scores = SCHEDULES[kind][0](_Task(view, input_ids, total, strength, by_block, token_weights))
     shares = match_total(preference, by_block, total)
     return Schedule(kind, float(total), tuple(shares.tolist()), tuple(np.asarray(scores).tolist()), sizes)

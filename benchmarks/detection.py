@@ -40,6 +40,7 @@ from peelverify.models.small import byte_tokenizer, small_decoder, train_decoder
 from peelverify.models.view import ModelView
 from peelverify.peel.maps import all_last, direct, single_landmark
 from peelverify.peel.run import thin
+from peelverify.peel.solvers import token_losses
 from peelverify.peel.ste import _StraightThrough, few_bits
 from peelverify.peel.substitute import _slopes, substitute
 from peelverify.peel.transformer import yes_chain
@@ -54,29 +55,34 @@ class Setting:
     """Size of the experiment."""
 
     blocks: int = 6
-    width: int = 64
-    length: int = 64
-    steps: int = 400
-    batch: int = 16
+    width: int = 48
+    length: int = 48
+    steps: int = 300
+    batch: int = 8
     windows: int = 48
     reference: int = 10
     healthy: int = 20
-    faulty: int = 3
+    one_block: int = 4
+    whole_model: int = 2
     learning_rate: float = 2e-3
 
 
-QUICK = Setting(width=16, length=16, steps=6, batch=4, windows=12, reference=2, healthy=1, faulty=1)
+QUICK = Setting(width=16, length=16, steps=6, batch=4, windows=12, reference=2, healthy=1, one_block=1, whole_model=1)
 
 
 def plan(setting: Setting) -> list[tuple[str, str, int]]:
-    """Runs as (family, kind, seed): reference runs, healthy runs and faulty runs have different seeds."""
+    """Runs as (family, kind, seed): reference runs, healthy runs and faulty runs have different seeds.
+
+    They are spread evenly, so that an experiment that was stopped has some of every kind.
+    """
     runs = []
     for family in FAMILIES:
-        runs += [(family, "reference", seed) for seed in range(setting.reference)]
-        runs += [(family, "healthy", 1000 + seed) for seed in range(setting.healthy)]
-        runs += [(family, fault, 2000 + 100 * i + seed) for i, fault in enumerate(FAULTS)
-                 for seed in range(setting.faulty)]
-    return runs
+        groups = {"reference": (0, setting.reference), "healthy": (1000, setting.healthy)}
+        groups |= {fault: (2000 + 100 * i, setting.one_block if fault in ONE_BLOCK else setting.whole_model)
+                   for i, fault in enumerate(FAULTS)}
+        runs += [((i + 0.5) / count, family, kind, first + i)
+                 for kind, (first, count) in groups.items() for i in range(count)]
+    return [(family, kind, seed) for _, family, kind, seed in sorted(runs)]
 
 
 def train(view: ModelView, ids: Tensor, kind: str, block: int, setting: Setting, seed: int) -> ModelView:
@@ -139,6 +145,12 @@ def measure(view: ModelView, half: ModelView, fit: Tensor, held: Tensor) -> dict
     depth = view.depth
     maps = [direct(depth), all_last(depth), *(single_landmark(i, depth) for i in range(1, depth))]
     yes = yes_chain(view, fit, held_out=held, maps=maps, keep="best")
+    try:
+        earlier = yes_chain(half, fit, held_out=held, maps=maps, keep="best")
+        before: dict[str, Any] | None = {
+            "status": earlier.status.name, "loss": earlier.deciding_loss, "gap": earlier.deciding_loss - earlier.best}
+    except (ValueError, ArithmeticError):  # diverged half way
+        before = None
     again = substitute(view, fit, held[::2], held[1::2], brackets=False)
     trace = view.trace(fit)
     slopes = _slopes(view, trace, 8)
@@ -157,12 +169,31 @@ def measure(view: ModelView, half: ModelView, fit: Tensor, held: Tensor) -> dict
         parts = [(float(((a - b) ** 2).sum()), float((b**2).sum())) for a, b in pairs]
         return -math.sqrt(sum(p[0] for p in parts) / sum(p[1] for p in parts))
 
+    def above_random(index: int) -> float:
+        """Largest singular value of the block's matrices over the edge of a random matrix of the same spread."""
+        found = [ModelView.weight(m) for m in view.linears(index).values()]
+        found = [w for w in found if float(w.std()) > 0]
+        edges = [float(w.std()) * (math.sqrt(w.shape[0]) + math.sqrt(w.shape[1])) for w in found]
+        return -statistics.fmean(
+            float(torch.linalg.matrix_norm(w, 2)) / e for w, e in zip(found, edges, strict=True)) if found else 0.0
+
+    def without(index: int) -> float:
+        return -float((losses(trace.run_from(index + 1, trace.states[index])) - whole).mean())
+
+    def losses(state: Tensor) -> Tensor:
+        return token_losses(view.head, state, trace.input_ids, view.vocabulary)
+
+    whole = losses(trace.states[-1])
     return {
         "status": yes.status.name, "loss": yes.deciding_loss, "gap": yes.deciding_loss - yes.best,
+        "best_map": list(best), "half": before,
         "blocks": {
             "substitution gain": [g.gain for g in again.gains],
             "substitution, standardised": [g.standardised for g in again.gains],
             "best map skips": skipped,
+            "misfit of the direct chain": list(yes.chains[direct(depth)].residuals),
+            "loss rise without the block": per_block(without),
+            "singular value above random": per_block(above_random),
             "norm scales at 1": per_block(scales),
             "relative size of f(h)": per_block(
                 lambda i: -float((trace.states[i + 1] - trace.states[i]).norm() / trace.states[i].norm())),
@@ -178,7 +209,7 @@ def one_run(family: str, kind: str, seed: int, setting: Setting, folder: Path, d
     if path.exists():
         return
     begun = time.perf_counter()
-    block = seed % setting.blocks
+    block = (seed + 3 * FAMILIES.index(family)) % setting.blocks
     view = small_decoder(
         family, blocks=setting.blocks, width=setting.width, heads=4, length=setting.length, seed=seed)
     half = train(view, data[0], kind, block, setting, seed)

@@ -3,9 +3,13 @@
 Chains of fitted layers repeat directions, so singular problems are the normal case here. Two ways to a factor:
 
 * **Cholesky** of the Gram matrix with unit diagonal, taken only if its condition number is at most
-  ``GRAM_CONDITION``, column norms differ by at most ``COLUMN_RATIO`` (the rule below then drops nothing) and
-  each solution passes a residual check: one step of refinement must move it by at most ``REFINEMENT`` of its
-  own size. What is left after that step is of the order of the square of this number.
+  ``FACTOR_CONDITION``, column norms differ so little that the rule below drops nothing, and each solution passes a
+  residual check: one of at most ``STEPS`` steps of refinement must move it by at most ``REFINEMENT`` of its own
+  size. What is left after that step is of the order of the square of this number. Up to ``SURE_CONDITION``, and
+  where the condition number of [Z 1] is below the number of samples, the Gram matrix itself gives the residual: the
+  rounding that this leaves is below the cut-off of the rule below.
+  Columns that are exactly zero are left out first. Columns that repeat others are left out by a pivoted factor, if
+  the null space that this gives, multiplied by the features, lies below the cut-off of the rule below.
 * **SVD** of the triangular factor of [Z 1] itself, for everything else. Singular values at or below
   ``eps * max(samples, columns)`` times the largest are dropped: the cut-off of LAPACK drivers as `numpy` calls
   them, which a Gram matrix could not resolve.
@@ -17,6 +21,8 @@ instead, which costs about twice as much and resolves what the SVD above resolve
 Up to ``ONE_THREAD`` columns all of it runs on one BLAS thread (`one_thread`): results then do not depend on the
 number of threads, and numpy's and scipy's separate thread pools do not wait for each other, which on a busy
 machine costs a hundred times more than the second thread gains.
+
+Longer than 500 lines because the factor and its two streaming forms share one rule for the rank.
 """
 
 from __future__ import annotations
@@ -31,19 +37,27 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from peelverify.errors import InputError, NonFiniteError, NumericalError, ShapeError
+from peelverify.errors import InputError, InvariantError, NonFiniteError, NumericalError, ShapeError
 from peelverify.registry import measured
 from peelverify.verdict import Outcome
 
 __all__ = ["Factor", "Fit", "GramSum", "TriangleSum", "as_matrix", "factor", "least_squares", "one_thread"]
 
 EPS = float(np.finfo(np.float64).eps)
-#: Largest 1-norm condition number of the unit-diagonal Gram matrix that Cholesky is trusted with.
+#: Largest 1-norm condition number of the unit-diagonal Gram matrix that Cholesky is trusted with: where the samples
+#: are at hand for refinement, and where only sums are.
+FACTOR_CONDITION = 1e10
 GRAM_CONDITION = 1e8
-#: Largest ratio of column norms that Cholesky is trusted with.
-COLUMN_RATIO = 1e6
-#: Largest relative correction of the refinement step that confirms a Cholesky solution.
+#: Largest such number at which the residual may be formed from the Gram matrix instead of the samples.
+SURE_CONDITION = 1e7
+#: Samples a column from which on that is so. With few samples the cut-off is near eps, and a later fit of the chain
+#: would take the rounding of this one for a direction.
+SURE_ROWS = 8
+#: Pivot of the unit-diagonal Gram matrix at which the pivoted Cholesky factor stops.
+PIVOT = 1e-12
+#: Largest relative correction of the refinement step that confirms a Cholesky solution, and steps allowed.
 REFINEMENT = 1e-6
+STEPS = 3
 #: Widest problem that is confined to one BLAS thread.
 ONE_THREAD = 1024
 
@@ -134,47 +148,99 @@ class Factor:
     """Factor of a feature matrix, solved against as many targets as needed.
 
     Args:
-        z: features (samples, features), finite float64.
-        bias: whether a column of ones is appended.
+        z: features (samples, features), finite float64; with ``bias`` "held" the last column is the column of ones.
+        bias: whether a column of ones is appended (True), absent (False), or in ``z`` already ("held").
         fast: whether Cholesky may be tried at all.
+
+    Attributes:
+        columns: the features with the column of ones.
+        finite: False if the Gram matrix overflowed, so that ``columns`` may hold NaN or infinity.
     """
 
-    def __init__(self, z: Matrix, *, bias: bool = True, fast: bool = True) -> None:
-        self.bias = bias
-        self.columns = np.hstack([z, np.ones((len(z), 1))]) if bias else z
+    def __init__(self, z: Matrix, *, bias: bool | str = True, fast: bool = True) -> None:
+        self.bias = bool(bias)
+        self.columns = np.hstack([z, np.ones((len(z), 1))]) if bias is True else z
+        self.finite = True
         self._chol: Matrix | None = None
-        self._svd: tuple[Matrix, Matrix, Matrix] | None = None
+        self._null: Matrix | None = None
+        self._svd: tuple[Any, Matrix, Matrix, Matrix] | None = None
         self._condition = 1.0
-        samples, columns = self.columns.shape
-        if fast and samples >= columns:
+        if fast:
             self._try_cholesky()
 
     def _try_cholesky(self) -> None:
+        samples, columns = self.columns.shape
         gram = self.columns.T @ self.columns
-        diagonal = np.diag(gram)
-        if not np.isfinite(gram).all() or not diagonal.min() > diagonal.max() / COLUMN_RATIO**2:
+        diagonal = np.diagonal(gram)
+        self.finite = bool(np.isfinite(gram).all())
+        alive = np.flatnonzero(diagonal)
+        if not self.finite or not 0 < len(alive) <= samples:
             return
+        if len(alive) < columns:
+            if self.columns[:, diagonal == 0].any():  # squares that underflow are no zeros
+                return
+            gram, diagonal = gram[alive][:, alive], diagonal[alive]
         scale = 1.0 / np.sqrt(diagonal)
-        gram = gram * scale[:, None] * scale[None, :]
+        gram = gram * scale[:, None] * scale
+        chosen = np.arange(len(alive))
         chol, info = linalg.lapack.dpotrf(gram, lower=1, clean=1)
-        if info != 0:
+        rcond = 0.0 if info else _rcond(gram, chol)
+        if rcond * FACTOR_CONDITION < 1.0:
+            chol, pivots, rank, _ = linalg.lapack.dpstrf(gram, tol=PIVOT, lower=1)
+            if rank == len(alive):
+                return
+            order = pivots - 1
+            chosen, rest = order[:rank], order[rank:]
+            gram, cross = gram[chosen][:, chosen], gram[chosen][:, rest]
+            chol = np.asfortranarray(np.tril(chol[:rank, :rank]))
+            rcond = _rcond(gram, chol)
+            if rcond * FACTOR_CONDITION < 1.0 or not self._confirm(alive, chosen, rest, scale, chol, cross):
+                return
+        # singular values of the columns lie between sqrt(rcond) * smallest norm and sqrt(columns) * largest norm
+        if not rcond * diagonal[chosen].min() > diagonal.max() * columns * (10 * EPS * max(samples, columns)) ** 2:
             return
-        rcond, info = linalg.lapack.dpocon(chol, np.abs(gram).sum(axis=0).max(), uplo="L")
-        if info == 0 and rcond * GRAM_CONDITION >= 1.0:
-            self._chol, self._scale = chol, scale
-            self._condition = float(rcond**-0.5)
+        self._chol, self._gram, self._scale = chol, gram, scale[chosen][:, None]
+        self._chosen = alive[chosen] if len(chosen) < columns else slice(None)
+        self._rank = len(chosen)
+        self._rcond, self._condition = rcond, float(rcond**-0.5)
 
-    def _decompose(self) -> tuple[Matrix, Matrix, Matrix]:
-        """Orthonormal basis of the column space (samples, rank), singular values, right vectors (rank, columns)."""
+    def _confirm(
+        self, alive: Any, chosen: Any, rest: Any, scale: Matrix, chol: Matrix, cross: Matrix
+    ) -> bool:
+        """Whether the columns in ``rest`` repeat directions of the ``chosen`` ones as far as the SVD could tell.
+
+        Keeps an orthonormal basis of the null space: its product with the columns, evaluated, has to lie below
+        the cut-off of the SVD.
+        """
+        features = self.columns if len(alive) == self.columns.shape[1] else self.columns[:, alive]
+        null = np.zeros((len(alive), len(rest)))
+        null[chosen] = -scale[chosen][:, None] * linalg.lapack.dpotrs(chol, cross, lower=1)[0]
+        null[rest, np.arange(len(rest))] = scale[rest]
+        for _ in range(STEPS - 1):
+            left = (features.T @ (features @ null))[chosen] * scale[chosen][:, None]
+            null[chosen] -= scale[chosen][:, None] * linalg.lapack.dpotrs(chol, left, lower=1)[0]
+        basis, _ = linalg.qr(null, mode="economic", check_finite=False)
+        largest = 1.0 / scale.min()
+        if not np.linalg.norm(features @ basis) <= EPS * max(self.columns.shape) * largest:
+            return False
+        self._null = np.zeros((self.columns.shape[1], len(rest)))
+        self._null[alive] = basis
+        return True
+
+    def _decompose(self) -> tuple[Any, Matrix, Matrix, Matrix]:
+        """Householder form of the columns, then left vectors, singular values and right vectors of the rank.
+
+        The first is None where there are no more samples than columns: the left vectors then belong to the columns
+        themselves, not to their triangle.
+        """
         if self._svd is None:
             samples, columns = self.columns.shape
+            tall = samples > columns
             try:
-                if samples > columns:
-                    q, r = linalg.qr(self.columns, mode="economic", check_finite=False)
-                    u, s, vt = linalg.svd(r, check_finite=False)
-                    u = q @ u
-                else:
-                    u, s, vt = linalg.svd(self.columns, full_matrices=False, check_finite=False)
+                whole, triangle = None, self.columns
+                if tall:
+                    whole, triangle = linalg.qr(self.columns, mode="raw", check_finite=False)
+                u, s, vt = linalg.svd(triangle, full_matrices=False, check_finite=False)
             except linalg.LinAlgError as error:
                 raise NumericalError(
                     f"least_squares could not decompose features of shape {self.columns.shape} ({error}); "
@@ -182,7 +248,7 @@ class Factor:
                     outcome=Outcome.FAILED,
                 ) from error
             rank = int((s > EPS * max(samples, columns) * s[0]).sum()) if s[0] > 0 else 0
-            self._svd = u[:, :rank], s[:rank], vt[:rank]
+            self._svd = whole, u[:, :rank], s[:rank], vt[:rank]
         return self._svd
 
     def solve(self, t: Matrix) -> Fit:
@@ -191,24 +257,42 @@ class Factor:
             fit = self._solve_cholesky(t)
             if fit is not None:
                 return fit
-        u, s, vt = self._decompose()
-        solution = vt.T @ ((u.T @ t) / s[:, None])
+        whole, u, s, vt = self._decompose()
+        right = t
+        if whole is not None:  # orthogonal factor, transposed, times t; the factor itself is never formed
+            work = 64 * max(1, t.shape[1])
+            right, _, info = linalg.lapack.dormqr("L", "T", *whole, t, work)
+            if info:
+                raise InvariantError(f"dormqr of LAPACK refused its arguments ({info})")
+            right = right[: self.columns.shape[1]]
+        solution = vt.T @ ((u.T @ right) / s[:, None])
         condition = float(s[0] / s[-1]) if len(s) else 1.0
         return self._fit(solution, len(s), condition, "svd")
 
     def _solve_cholesky(self, t: Matrix) -> Fit | None:
-        def solve(right: Matrix) -> Matrix:
-            return linalg.cho_solve((self._chol, True), right * self._scale[:, None], check_finite=False)
-
-        scaled = solve(self.columns.T @ t)
-        residual = t - self.columns @ (scaled * self._scale[:, None])
-        step = solve(self.columns.T @ residual)
-        size = np.linalg.norm(scaled, axis=0)
-        moved = np.linalg.norm(step, axis=0)
-        if not (moved <= REFINEMENT * size).all():
+        right = (self.columns.T @ t)[self._chosen] * self._scale
+        scaled = linalg.lapack.dpotrs(self._chol, right, lower=1)[0]
+        solution = np.zeros((self.columns.shape[1], t.shape[1]))
+        samples, columns = self.columns.shape
+        sure = samples >= SURE_ROWS * columns and self._rcond * min(SURE_CONDITION, samples**2) >= 1.0
+        for _ in range(STEPS):
+            if sure:
+                left = right - self._gram @ scaled
+            else:
+                solution[self._chosen] = scaled * self._scale
+                left = (self.columns.T @ (t - self.columns @ solution))[self._chosen] * self._scale
+            step = linalg.lapack.dpotrs(self._chol, left, lower=1)[0]
+            size = np.einsum("ij,ij->j", scaled, scaled)
+            moved = np.einsum("ij,ij->j", step, step)
+            scaled = scaled + step
+            if (moved <= REFINEMENT**2 * size).all():
+                break
+        else:
             return None
-        solution = (scaled + step) * self._scale[:, None]
-        return self._fit(solution, self.columns.shape[1], self._condition, "cholesky")
+        solution[self._chosen] = scaled * self._scale
+        if self._null is not None:
+            solution -= self._null @ (self._null.T @ solution)
+        return self._fit(solution, self._rank, self._condition, "cholesky")
 
     def _fit(self, solution: Matrix, rank: int, condition: float, method: str) -> Fit:
         weight = np.ascontiguousarray((solution[:-1] if self.bias else solution).T)
@@ -217,6 +301,12 @@ class Factor:
             weight, solution[-1] if self.bias else None, rank, condition, method,
             Outcome.RANK_DEFICIENT if deficient else Outcome.CONVERGED,
         )
+
+
+def _rcond(gram: Matrix, chol: Matrix) -> float:
+    """Estimate of the reciprocal condition number of a Gram matrix in the 1-norm; 0 where there is none."""
+    value, info = linalg.lapack.dpocon(chol, np.abs(gram).sum(axis=0).max(), uplo="L")
+    return 0.0 if info else float(value)
 
 
 def factor(z: Any, *, bias: bool = True) -> Factor:

@@ -8,7 +8,9 @@ is not optimal. A model whose loss is lower has not been refuted, and nothing mo
 Deviations from the published program, which is full-batch `pinv` in float32:
 
 1. float64 and the rank rule of `peelverify.peel.least_squares`, where `pinv` has its own cut-off.
-2. Chains with a common prefix share its layers, so a suite costs one fit a prefix.
+2. Chains with a common prefix share its layers, so a suite costs one fit a prefix. Where ReLU changes nothing in a
+   layer and the next one has the same target, that next layer is the identity: the fit of a target on its own
+   projection is this projection.
 3. Ties go to the map with fewer landmarks, then to the smaller list.
 4. The minimum over epochs is left to `peelverify.peel.cloud`, which also keeps the value of each epoch.
 """
@@ -98,11 +100,13 @@ class YesNetwork:
     def __call__(self, x: Any) -> Matrix:
         """Outputs (samples, outputs)."""
         state = as_matrix(x, "x", function="YesNetwork")
-        for index, layer in enumerate(self.layers):
-            state = layer(state)
-            if index + 1 < len(self.layers):
-                state = np.maximum(state, 0.0)
-        return state
+        last = len(self.layers) - 1
+        with one_thread(state.shape[1]):
+            columns = _with_ones(state, self.layers[0].bias is not None)
+            for index, layer in enumerate(self.layers):
+                if layer.method != "identity":
+                    columns, _ = _apply(layer, columns, index == last)
+        return np.ascontiguousarray(columns[:, : len(self.layers[-1].weight)])
 
     def loss(self, x: Any, y: Any) -> float:
         """Loss on samples: sum over outputs, mean over samples."""
@@ -110,8 +114,8 @@ class YesNetwork:
 
 
 def _loss(out: Matrix, y: Matrix) -> float:
-    gap = out - y
-    return float(np.vdot(gap, gap)) / len(y)
+    gap = (out - y).ravel()
+    return float(np.dot(gap, gap)) / len(y)
 
 
 def _prepare(x: Any, y: Any, hidden: Sequence[Any], function: str) -> tuple[Matrix, Matrix, list[Matrix]]:
@@ -148,10 +152,37 @@ def _check_widths(targets: Iterable[Map], labels: Matrix, states: list[Matrix], 
                 )
 
 
-def _solve(node: Factor, state: Matrix, t: Matrix, last: bool) -> tuple[Fit, Matrix]:
-    fit = node.solve(t)
-    out = fit(state)
-    return fit, out if last else np.maximum(out, 0.0)
+def _with_ones(state: Matrix, bias: bool) -> Matrix:
+    """The state with a column of ones for the bias; the state itself without."""
+    return np.hstack([state, np.ones((len(state), 1))]) if bias else state
+
+
+def _apply(fit: Fit, columns: Matrix, last: bool, out: Matrix | None = None) -> tuple[Matrix, bool]:
+    """One layer on columns that hold the ones: next columns, and whether ReLU had nothing to do.
+
+    One product gives outputs and the next column of ones, whose weights are (0, ..., 0, 1). The last layer has
+    neither ReLU nor that column.
+    """
+    weight, outputs = fit.weight.T, len(fit.weight)
+    if fit.bias is not None:
+        whole = np.zeros((len(weight) + 1, outputs + int(not last)))
+        whole[:-1, :outputs], whole[-1, :outputs] = weight, fit.bias
+        whole[-1, outputs:] = 1.0
+        weight = whole
+    out = np.dot(columns, np.ascontiguousarray(weight), out=out)
+    if last:
+        return out, False
+    untouched = bool(out.min() >= 0)
+    if not untouched:
+        np.maximum(out, 0.0, out=out)
+    return out, untouched
+
+
+def _identity(before: Fit) -> Fit:
+    """The fit of a target on its own projection, which ReLU has not changed: that projection again."""
+    outputs = len(before.weight)
+    bias = None if before.bias is None else np.zeros(outputs)
+    return Fit(np.eye(outputs), bias, before.rank, before.condition, "identity", before.outcome)
 
 
 @measured("witnessed by construction: the loss of an explicit network; it bounds the optimum from above")
@@ -211,38 +242,42 @@ def yes_bounds(
     per_layer: dict[int, float] = {}
     done, deficient = 0, False
 
-    def visit(prefix: Map, state: Matrix, worst: float) -> None:
+    # one array a layer, written anew by every chain that comes through
+    room = [np.empty((len(features), t.shape[1] + int(bias and i + 1 < depth))) for i, t in enumerate(targets)]
+
+    def visit(prefix: Map, columns: Matrix, worst: float, before: Fit | None) -> None:
+        """Fit what follows a prefix; ``before`` is its last layer if ReLU changed nothing there."""
         nonlocal done, deficient
-        node = Factor(state, bias=bias)
         layer = len(prefix) + 1
+        node: Factor | None = None
         for aim in tree[prefix]:
             branch = (*prefix, aim)
-            fit, out = _solve(node, state, targets[aim - 1], layer == depth)
-            if not np.isfinite(out).all():
-                raise NumericalError(
-                    f"yes_bounds overflowed in layer {layer} of a chain to {list(branch)}; scale the data",
-                    outcome=Outcome.FAILED,
-                )
+            out, idle, fit = columns, True, before
+            if fit is None or aim != prefix[-1]:
+                node = _factor(columns, bias, layer, branch) if node is None else node
+                fit = node.solve(targets[aim - 1])
+                out, idle = _apply(fit, columns, layer == depth, room[layer - 1])
             deficient |= fit.outcome is Outcome.RANK_DEFICIENT
             reached = max(worst, fit.condition)
             done += 1
             if on_progress is not None:
                 on_progress(done, total, str(list(branch)))
+            if layer == depth or branch == last_map[:layer]:
+                lost = _loss(out[:, : labels.shape[1]], labels)
             if branch == last_map[:layer]:
-                per_layer[layer] = _loss(out, labels)
+                per_layer[layer] = lost
             if layer == depth:
-                bounds[branch], conditions[branch] = _loss(out, labels), reached
+                bounds[branch], conditions[branch] = lost, reached
             else:
-                visit(branch, out, reached)
+                visit(branch, out, reached, fit if idle else None)
 
     with np.errstate(over="ignore", invalid="ignore"), one_thread(labels.shape[1]):
-        visit((), features, 1.0)
+        visit((), _with_ones(features, bias), 1.0, None)
     if not all(math.isfinite(b) for b in bounds.values()):
         raise NumericalError("yes_bounds overflowed in a loss; scale the data", outcome=Outcome.FAILED)
-    order = sorted(bounds, key=lambda m: (len(landmarks(m)), m))
-    by_k = tuple(
-        min(bounds[m] for m in order if len(landmarks(m)) <= k) for k in range(1, depth)
-    )
+    marks = {m: len(landmarks(m)) for m in bounds}
+    order = sorted(bounds, key=lambda m: (marks[m], m))
+    by_k = tuple(min(bounds[m] for m in order if marks[m] <= k) for k in range(1, depth))
     return YesBounds(
         yes0=bounds[last_map],
         by_k=by_k,
@@ -267,12 +302,27 @@ def yes_network(x: Any, y: Any, hidden: Sequence[Any], target: Iterable[int], *,
     _check_widths([chosen], labels, states, "yes_network")
     targets = [*states, labels]
     layers: list[Fit] = []
-    state = features
+    idle = False
     with one_thread(labels.shape[1]):
+        columns = _with_ones(features, bias)
         for index, aim in enumerate(chosen):
-            fit, state = _solve(Factor(state, bias=bias), state, targets[aim - 1], index + 1 == len(chosen))
-            layers.append(fit)
+            if idle and aim == chosen[index - 1]:
+                layers.append(_identity(layers[-1]))
+                continue
+            layers.append(_factor(columns, bias, index + 1, chosen).solve(targets[aim - 1]))
+            columns, idle = _apply(layers[-1], columns, index + 1 == len(chosen))
     return YesNetwork(chosen, tuple(layers))
+
+
+def _factor(columns: Matrix, bias: bool, layer: int, branch: Map) -> Factor:
+    """Factor of columns that hold the ones already; refuses a chain that overflowed."""
+    node = Factor(columns, bias="held" if bias else False)
+    if not node.finite and not np.isfinite(columns).all():
+        raise NumericalError(
+            f"yes_bounds overflowed in layer {layer - 1} of a chain to {list(branch)}; scale the data",
+            outcome=Outcome.FAILED,
+        )
+    return node
 
 
 @measured("witnessed: the model's own features with its last layer solved anew")

@@ -65,6 +65,25 @@ def test_every_map_agrees_with_the_reference(kind: str, depth: int) -> None:
             assert abs(bound - want) <= 1e-8 * want + floor, (target, bound, want)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_layers_that_change_nothing_are_the_identity(bias: bool) -> None:
+    """Labels far above zero: ReLU never acts, later layers aimed at them repeat the first, as the reference finds."""
+    x, y, hidden = case("signed", 5)
+    y = y + 100.0
+    x = np.hstack([x, np.ones((len(x), 1))])  # so that the chain without bias has a constant, too
+    found = yes_bounds(x, y, hidden, bias=bias)
+    for target, bound in found.bounds.items():
+        assert abs(bound - reference(x, y, hidden, target, bias)) <= 1e-8 * bound, target
+    assert len(set(found.per_layer_yes0)) == 1
+    network = yes_network(x, y, hidden, (5, 5, 5, 5, 5), bias=bias)
+    assert [layer.method for layer in network.layers[1:]] == ["identity"] * 4
+    state = x
+    for layer in network.layers:  # the identity is written out, so the network can be run by anybody
+        state = np.maximum(layer(state), 0)
+    np.testing.assert_allclose(state, network(x), rtol=1e-12)
+    assert "identity" not in {f.method for f in yes_network(x, y, hidden, (1, 2, 3, 4, 5), bias=bias).layers}
+
+
 def test_singular_chains_are_named() -> None:
     """Chains that repeat directions end with RANK_DEFICIENT, others with CONVERGED."""
     assert yes_bounds(*case("repeated", 4)).outcome is Outcome.RANK_DEFICIENT

@@ -39,8 +39,8 @@ example := flip_identity (m := 1) (n := 2) broad t1 3 (vec [1, -1]) (vec [1, 1])
 example := normal_equations_optimal (m := 0) (n := 0) Z0 t0 t0 t0 (by decide +kernel)
 example := normal_equations_optimal (m := 1) (n := 1) Z1 t1 w1 best1 (by decide +kernel)
 example := weak_duality (m := 0) (n := 0) Z0 t0 t0 t0 (by decide +kernel)
--- one feature that is not 0 leaves only the dual vector 0; see dualLowerBoundSq_le for another
-example := weak_duality (m := 1) (n := 1) Z1 t1 (vec [0]) w1 (by decide +kernel)
+-- every vector is orthogonal to a feature that is 0
+example := weak_duality (m := 1) (n := 1) (mat [[0]]) t1 (vec [2]) w1 (by decide +kernel)
 -- sizes dualLowerBoundSq_le: m = 1, n = 0 and m = 2, n = 1; the dual vector is not 0
 example := dualLowerBoundSq_le (m := 1) (n := 0) none1 t1 (vec [1]) t0 (by decide +kernel)
   (by decide +kernel)

@@ -11,14 +11,15 @@ a newer minor version adds are not checked here. Another major version is not re
 Numbers are dyadic, written ``0x<hex digits>p<exponent>`` with an optional minus sign, at most 64 bits, in
 lowest terms, so that each number has one spelling. JSON floats are refused.
 
-Exit status: 0 consistent, 1 refuted, 2 not a certificate or not readable, 3 a newer format.
+In this order: exact numbers, reading the file, the fields of the format, the checks.
 
-Longer than 500 lines because one file must run alone.
+Exit status: 0 consistent, 1 refuted, 2 not a certificate or not readable, 3 a newer format.
 """
 
 from __future__ import annotations
 
 import decimal
+import functools
 import hashlib
 import heapq
 import json
@@ -37,8 +38,6 @@ MIN_MARGIN = Fraction(1, 10_000)
 WIDTH = Fraction(1, 10**9)
 MAX_NATS = 10_000
 _NUMBER = re.compile(r"(-?)0x(0|[1-9a-f][0-9a-f]{0,15})p(\+0|[+-][1-9][0-9]{0,4})\Z")
-_HEX = re.compile(r"[0-9a-f]{64}\Z")
-_DECIMAL = re.compile(r"-?\d{1,20}(?:\.\d{1,20})?(?:e[+-]?\d{1,4})?\Z", re.ASCII)
 _VERSION = re.compile(r"peelverify\.certificate/([1-9]\d{0,3})(?:\.([1-9]\d{0,3}))?\Z")
 
 
@@ -60,6 +59,9 @@ def need(condition: bool, message: str) -> None:
         raise Refuted(message)
 
 
+# Exact numbers
+
+
 def parse(text: object) -> Fraction:
     """Read one exact number in its only spelling."""
     match = _NUMBER.match(text) if isinstance(text, str) else None
@@ -77,43 +79,27 @@ def spell(value: Fraction) -> str:
     if value == 0:
         return "0x0p+0"
     top, exponent = abs(value.numerator), 1 - value.denominator.bit_length()
-    while not top & 1:
-        low = (top & -top).bit_length() - 1
-        top, exponent = top >> low, exponent + low
-    return f"{'-' if value < 0 else ''}{top:#x}p{exponent:+d}"
+    low = (top & -top).bit_length() - 1
+    return f"{'-' if value < 0 else ''}{top >> low:#x}p{exponent + low:+d}"
 
 
 def round_up(value: Fraction, bits: int = 64) -> Fraction:
-    """Smallest dyadic of at most ``bits`` bits that is not below ``value`` >= 0."""
-    if value == 0:
-        return Fraction(0)
-    e = value.numerator.bit_length() - value.denominator.bit_length() - bits
-    scaled = value / Fraction(2) ** e
-    q = -(-scaled.numerator // scaled.denominator)
-    while q.bit_length() > bits:
-        q, e = -(-q >> 1), e + 1
-    return Fraction(q) * Fraction(2) ** e
-
-
-def round_out(lo: Fraction, hi: Fraction) -> tuple[Fraction, Fraction]:
-    """The interval with ends of at most 64 bits, of any sign, that contains ``[lo, hi]``."""
-
-    def up(x: Fraction) -> Fraction:
-        return round_up(x) if x >= 0 else -round_down(-x)
-
-    return -up(-lo), up(hi)
+    """Smallest dyadic of at most ``bits`` bits that is not below ``value``, of any sign."""
+    unit = Fraction(2) ** (abs(value.numerator).bit_length() - value.denominator.bit_length() - bits)
+    top = -(-value // unit)  # of one bit too many at most, half of the time
+    if abs(top).bit_length() > bits:
+        top, unit = -(-top // 2), 2 * unit
+    return top * unit
 
 
 def round_down(value: Fraction, bits: int = 64) -> Fraction:
-    """Largest dyadic of at most ``bits`` bits that is not above ``value`` >= 0."""
-    if value == 0:
-        return Fraction(0)
-    e = value.numerator.bit_length() - value.denominator.bit_length() - bits
-    scaled = value / Fraction(2) ** e
-    q = scaled.numerator // scaled.denominator
-    while q.bit_length() > bits:
-        q, e = q >> 1, e + 1
-    return Fraction(q) * Fraction(2) ** e
+    """Largest dyadic of at most ``bits`` bits that is not above ``value``, of any sign."""
+    return -round_up(-value, bits)
+
+
+def round_out(lo: Fraction, hi: Fraction) -> tuple[Fraction, Fraction]:
+    """The interval with ends of at most 64 bits that contains ``[lo, hi]``."""
+    return round_down(lo), round_up(hi)
 
 
 def exp_out(lo: Fraction, hi: Fraction) -> tuple[Fraction, Fraction]:
@@ -142,20 +128,7 @@ def above(value: Fraction, digits: int = 6) -> str:
     return f"{context.divide(decimal.Decimal(value.numerator), decimal.Decimal(value.denominator)).normalize():g}"
 
 
-def enclosure(pair: object, *, signed: bool = False) -> tuple[Fraction, Fraction]:
-    """Read ``[lo, hi]``; a magnitude must be non-negative and sharp to 1e-9."""
-    need(isinstance(pair, list) and len(pair) == 2, "an enclosure needs two numbers")
-    lo, hi = parse(pair[0]), parse(pair[1])
-    need(lo <= hi, f"enclosure turned round: {pair}")
-    need(signed or lo >= 0, f"negative norm: {pair}")
-    need(signed or hi - lo <= WIDTH * hi, f"enclosure too wide: {pair}")
-    return lo, hi
-
-
-def whole(value: object, what: str, low: int = 0, high: int = 1 << 40) -> int:
-    """Read a JSON integer in a range."""
-    need(isinstance(value, int) and not isinstance(value, bool) and low <= value <= high, f"bad {what}")
-    return value  # type: ignore[return-value]
+# Reading the file
 
 
 def digest(part: object) -> str:
@@ -165,12 +138,7 @@ def digest(part: object) -> str:
 
 
 def load_bytes(path: str) -> bytes:
-    """Read a regular file, at most one byte more than the limit; a pipe or device is refused, not waited for.
-
-    Raises:
-        OSError: it cannot be read.
-        Unreadable: not a regular file.
-    """
+    """Read a regular file, at most one byte more than the limit; a pipe or device is refused, not waited for."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb") as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
@@ -194,13 +162,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def read(raw: bytes) -> dict:
-    """Parse a certificate file; numbers are checked later.
-
-    Raises:
-        Unreadable: not JSON, not an object, or too large.
-        Newer: another major version.
-        Refuted: floats, repeated keys or huge integers.
-    """
+    """Parse a certificate file; numbers are checked later."""
     if len(raw) > MAX_BYTES:
         raise Unreadable(f"larger than {MAX_BYTES >> 20} MiB")
     if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_VALUES:
@@ -220,183 +182,220 @@ def read(raw: bytes) -> dict:
     return found
 
 
+# The fields of the format. A description is a function that reads a value; an object of descriptions, where "*" is any
+# name; [description, least, most] for a list of so many; (description,) for what may be null; ABSENT for no such key.
+
+ABSENT = object()
+
+
+def fit(shape: object, value: object) -> object:
+    """The value as its description reads it, without keys that the description lacks."""
+    if isinstance(shape, tuple):
+        return None if value is None else fit(shape[0], value)
+    if isinstance(shape, list):
+        need(isinstance(value, list) and shape[1] <= len(value) <= shape[2], "bad list, or number of its entries")
+        return [fit(shape[0], part) for part in value]
+    if not isinstance(shape, dict):
+        return shape(value)
+    need(isinstance(value, dict) and bool(value), "an object is needed")
+    found = {}
+    for key, part in (dict.fromkeys(value, shape["*"]) if "*" in shape else shape).items():
+        need((key in value) is (part is not ABSENT), f"{key} is missing, or not in this version of the format")
+        if part is not ABSENT:
+            try:
+                found[key] = fit(part, value[key])
+            except Refuted as error:
+                raise Refuted(f"{key}: {error}") from None
+    return found
+
+
+def enclosure(pair: object, *, signed: bool = False) -> tuple[Fraction, Fraction]:
+    """Read ``[lo, hi]``; a magnitude must be non-negative and sharp to 1e-9."""
+    need(isinstance(pair, list) and len(pair) == 2, "an enclosure needs two numbers")
+    lo, hi = parse(pair[0]), parse(pair[1])
+    need(lo <= hi, f"enclosure turned round: {pair}")
+    need(signed or (lo >= 0 and hi - lo <= WIDTH * hi), f"negative norm, or enclosure too wide: {pair}")
+    return lo, hi
+
+
+def size(text: object) -> Fraction:
+    """Read an exact number that is not negative."""
+    value = parse(text)
+    need(value >= 0, f"negative: {text}")
+    return value
+
+
+def value_that(passes: object) -> object:
+    """Reader of a value that passes a test."""
+
+    def reader(value: object) -> object:
+        need(passes(value), f"bad value: {str(value)[:40]!r}")
+        return value
+
+    return reader
+
+
+def whole(low: int = 0, high: int = 1 << 40) -> object:
+    """Reader of a JSON integer in a range."""
+    return value_that(lambda x: type(x) is int and low <= x <= high)
+
+
+def words(pattern: str = "") -> object:
+    """Reader of a text of at most 4,096 characters that matches."""
+    return value_that(lambda x: type(x) is str and len(x) <= 4096 and re.match(pattern, x, re.ASCII))
+
+
+def only(shape: dict) -> object:
+    """Reader of an object that has no other keys in any version."""
+    return lambda value: fit(shape, value_that(lambda x: x.keys() == shape.keys())(value))
+
+
+def matrix(value: dict) -> object:
+    """Read a bound for every input; what the radius comes from depends on the kind of input."""
+    sources = {"norm": {"dimension": whole(1, 1 << 24)}, "attention": {"parts": [parse, 0, MAX_VALUES]},
+               "gate": {"parts": [size, 2, 2]}, "activation": {}}
+    same = dict.fromkeys(("operator", "radius", "shift", "bound"), size)
+    anything = dict.fromkeys(("block", "name"), value_that(lambda x: True))
+    return fit({"input": words(), "theorem": words(), **anything, **same, **sources[value["input"]]}, value)
+
+
+SUMS = ("loss_change", "loss_change_theorem", "kl")
+MOST, LEAST = ("loss_change_largest", "kl_largest"), ("loss_change_smallest",)
+
+
+def fields(full: bool) -> dict:
+    """What is read of a certificate of version 1.1 and later if ``full``, else of version 1.0."""
+
+    def new(part: object) -> object:
+        return part if full else ABSENT
+
+    text, sha, change = words(), words(r"[0-9a-f]{64}\Z"), functools.partial(enclosure, signed=True)
+    decimals = [words(r"-?\d{1,20}(?:\.\d{1,20})?(?:e[+-]?\d{1,4})?\Z"), 0, MAX_VALUES]
+    model = {"name": text, "family": text, "dtype": text, "config_sha256": sha, "files": {"*": sha}}
+    state = {"error": enclosure, "token_max": new(enclosure)}
+    window = {
+        "same_top": whole(), "oscillation_max": size, "oscillation_sum": size, "error": new(enclosure),
+        **{name: new(change) for name in (*SUMS, *MOST, *LEAST)},
+        "tied_at": new([whole(), 0, MAX_VALUES]), **({} if full else {"tied": whole()}),
+    }
+    return {
+        "subject": {
+            "original": model, "compressed": model, "kept": [whole(), 0, 1024],
+            "tokens": {"shape": [whole(1, 1 << 24), 2, 2], "sha256": sha},
+            "pool": new(({"sha256": sha, "seed": sha, "windows": whole(1, MAX_POOL), "drawn": [whole(), 1, 1 << 16]},)),
+            "numerics": {"attention": text, "batch": whole(1, 1 << 20), "head_tokens": new(whole(1)),
+                         "states": new(text)},
+        },
+        "theorems": [{"name": text, "sha256": sha}, 0, 1000],
+        "measured": {"*": lambda x: fit(decimals, x if isinstance(x, list) else [x])},
+        "numbers": {
+            "initial_error": enclosure, "initial_token_max": new(enclosure), "reruns": [state, 1, 1024],
+            "blocks": [{"name": text, "deleted": value_that(lambda x: type(x) is bool), "propagated": enclosure,
+                        "introduced": enclosure, "inner": change, "gain": size, "chain": size, **state}, 2, 1024],
+            "margin": size, "portable": size, "token_margin": new(size), "token_portable": new(size),
+            "units": {
+                "windows": [window, 1, 1 << 16], "loss_change_max": size, "loss_change_mean": size,
+                "same_top": whole(), "tied": whole(), "positions": whole(),
+                "signed": new(only({**{f"{name}_mean": change for name in SUMS}, "perplexity_factor": (change,),
+                                    **dict.fromkeys((*MOST, *LEAST), change)})),
+            },
+        },
+        "every_input": new(({"matrices": [matrix, 0, MAX_VALUES]},)),
+        "unseen": new(({"distinct_tokens": whole(), "levels": [
+            {"k": whole(1), "of": whole(), "error": size, "loss_change": parse}, 1, 1 << 16]},)),
+    }
+
+
+# The checks
+
+
 def check_digests(cert: dict) -> None:
     """Check the digest of the claim and that of the notes on the host."""
     body = {key: value for key, value in cert.items() if key not in ("integrity", "host")}
-    integrity = cert.get("integrity")
-    need(isinstance(integrity, dict) and set(integrity) == {"claim_sha256", "host_sha256"}, "no digests")
-    need(integrity["claim_sha256"] == digest(body), "the digest does not fit: the file was edited or damaged")
-    need(integrity["host_sha256"] == digest(cert.get("host")), "the host digest does not fit: edited or damaged")
+    stated = {"claim_sha256": digest(body), "host_sha256": digest(cert.get("host"))}
+    need(cert.get("integrity") == stated, "the digest does not fit: the file was edited or damaged")
 
 
-def check_subject(cert: dict, full: bool) -> None:
-    """Check the types of what a certificate says in words, so that whoever prints or uses them need not."""
-    subject = cert["subject"]
-    for role in ("original", "compressed"):
-        model = subject[role]
-        need(all(isinstance(model[key], str) and len(model[key]) <= 4096 for key in ("name", "family", "dtype")),
-             f"bad description of the {role} model")
-        need(bool(_HEX.match(model["config_sha256"])), "bad hash of a configuration")
-        need(isinstance(model["files"], dict) and bool(model["files"]), f"the {role} model has no files")
-        need(all(bool(_HEX.match(sha)) for sha in model["files"].values()), "bad hash of a file")
-    need(bool(_HEX.match(subject["tokens"]["sha256"])), "bad hash of the tokens")
-    numerics = subject["numerics"]
-    need(isinstance(numerics["attention"], str), "bad name of the attention")
-    whole(numerics["batch"], "batch", 1, 1 << 20)
-    theorems = cert["theorems"]
-    need(isinstance(theorems, list) and len(theorems) <= 1000, "bad list of theorems")
-    need(all(isinstance(t["name"], str) and bool(_HEX.match(t["sha256"])) for t in theorems), "bad list of theorems")
-    need(len({t["name"] for t in theorems}) == len(theorems), "a theorem appears twice")
-    figures = [x for value in cert["measured"].values() for x in (value if isinstance(value, list) else [value])]
-    need(all(isinstance(x, str) and bool(_DECIMAL.match(x)) for x in figures), "a measured figure is no decimal")
-    if full:
-        whole(numerics["head_tokens"], "tokens that the head reads", 1)
-        need(isinstance(numerics["states"], str), "bad description of the states")
-        need((cert["unseen"] is None) == (subject["pool"] is None or subject["pool"]["windows"]
-             == subject["tokens"]["shape"][0]), "unseen text without a pool, or a pool without unseen text")
-    else:
-        newer = {"every_input", "unseen"} & cert.keys() | {"pool"} & subject.keys()
-        newer |= {"signed"} & cert["numbers"]["units"].keys() | {"token_portable"} & cert["numbers"].keys()
-        newer |= {"tied_at"} & {key for row in cert["numbers"]["units"]["windows"] for key in row}
-        newer |= {"token_max"} & {key for block in cert["numbers"]["blocks"] for key in block}
-        need(not newer, f"version 1.0 of the format has no {', '.join(sorted(newer))}")
-
-
-def check_numbers(numbers: dict, subject: dict, full: bool) -> dict[str, Fraction]:
-    """Derive every dependent number anew and compare; ``full`` if the file is of version 1.1 or later.
-
-    Returns:
-        ``direct`` (upper bound on e_T), ``portable``, ``chain``, for display.
-    """
-    before = enclosure(numbers["initial_error"])
-    shape = subject["tokens"]["shape"]
-    need(isinstance(shape, list) and len(shape) == 2, "tokens need shape (windows, length)")
-    tokens = whole(shape[0], "windows", 1, 1 << 16) * whole(shape[1], "length", 2, 1 << 24)
-    token_max = check_largest(numbers["initial_token_max"], before, tokens) if full else before
-    chain = before[1]
-    kept = subject["kept"]
-    need(isinstance(kept, list) and all(whole(k, "kept block") >= 0 for k in kept), "bad list of kept blocks")
-    blocks = numbers["blocks"]
-    need(isinstance(blocks, list) and 2 <= len(blocks) <= 1024, "needs at least one block and the head")
+def check_chain(numbers: dict, kept: list) -> Fraction:
+    """Derive gains and chain of all blocks; return the chain bound."""
+    before, blocks, chain = numbers["initial_error"], numbers["blocks"], numbers["initial_error"][1]
     depth = len(blocks) - 1
     need(kept == sorted(set(kept)) and all(k < depth for k in kept), "kept blocks out of order or range")
     for t, block in enumerate(blocks):
         where = f"block {t}"
         need(block["name"] == ("head" if t == depth else where), f"{where}: name out of order")
         need(block["deleted"] is (t < depth and t not in kept), f"{where}: deletion does not fit the kept blocks")
-        e, a, d = (enclosure(block[key]) for key in ("error", "propagated", "introduced"))
-        inner = enclosure(block["inner"], signed=True)
+        e, a, d, inner = (block[key] for key in ("error", "propagated", "introduced", "inner"))
         need(before[1] > 0 or a[1] == 0, f"{where}: an error that nothing propagated")
-        need(before[0] > 0 or before[1] == 0, f"{where}: the error before it is not separated from zero")
         gain = round_up(a[1] / before[0]) if before[1] > 0 else Fraction(0)
-        need(parse(block["gain"]) == gain, f"{where}: gain is not propagated / previous error, rounded up")
+        need(block["gain"] == gain, f"{where}: gain is not propagated / previous error, rounded up")
         chain = round_up(gain * chain + d[1])
-        need(parse(block["chain"]) == chain, f"{where}: chain is not gain * chain + introduced, rounded up")
+        need(block["chain"] == chain, f"{where}: chain is not gain * chain + introduced, rounded up")
         for x, y, z in ((e, a, d), (a, e, d), (d, e, a)):
             need(x[0] <= y[1] + z[1], f"{where}: the triangle inequality fails")
-        need(max(abs(inner[0]), abs(inner[1])) <= a[1] * d[1] * (1 + WIDTH) or a[1] * d[1] == 0 == inner[1],
+        need(max(map(abs, inner)) <= a[1] * d[1] * (1 + WIDTH) or a[1] * d[1] == 0 == inner[1],
              f"{where}: the Cauchy-Schwarz inequality fails")
-        low = a[0] ** 2 + 2 * inner[0] + d[0] ** 2
-        high = a[1] ** 2 + 2 * inner[1] + d[1] ** 2
+        low, high = (a[i] ** 2 + 2 * inner[i] + d[i] ** 2 for i in (0, 1))
         need(low <= e[1] ** 2 and e[0] ** 2 <= high, f"{where}: the squared identity fails")
-        token_max = check_largest(block["token_max"], e, tokens) if full else token_max
         before = e
-    need(isinstance(numbers["reruns"], list) and numbers["reruns"], "no re-run, so no portable claim")
-    portable = check_portable(numbers, before, "error", "margin", "portable")
-    if full:
-        check_portable(numbers, token_max, "token_max", "token_margin", "token_portable")
-        for rerun in numbers["reruns"]:
-            check_largest(rerun["token_max"], enclosure(rerun["error"]), tokens)
-    check_units(numbers["units"], shape, full, before)
-    return {"direct": before[1], "portable": portable, "chain": chain}
+    return chain
 
 
-def check_largest(pair: object, error: tuple[Fraction, Fraction], tokens: int) -> tuple[Fraction, Fraction]:
-    """The largest error of a token is at most the error of all, and at least the root of its mean square."""
-    lo, hi = enclosure(pair)
-    need(lo <= error[1] and error[0] ** 2 <= tokens * hi**2, "largest error of a token does not fit the error")
-    return lo, hi
-
-
-def check_portable(numbers: dict, last: tuple, field: str, margin_field: str, bound_field: str) -> Fraction:
-    """Derive a margin and its portable bound from the re-runs."""
-    spread = Fraction(0)
-    for rerun in numbers["reruns"]:
-        lo, hi = enclosure(rerun[field])
-        spread = max(spread, abs(hi - last[0]), abs(last[1] - lo))
-    margin = round_up(max(MIN_MARGIN, round_up(2 * spread / last[0])) if last[1] > 0 else MIN_MARGIN)
-    need(parse(numbers[margin_field]) == margin, "margin is not twice the largest change between re-runs")
-    bound = round_up(last[1] * (1 + margin)) if last[1] > 0 else round_up(2 * spread)
-    need(parse(numbers[bound_field]) == bound, "portable bound is not error * (1 + margin)")
+def check_portable(numbers: dict, field: str, prefix: str) -> Fraction:
+    """Derive a margin and its portable bound from the re-runs; return the bound."""
+    lo, hi = numbers["blocks"][-1][field]
+    spread = max(max(abs(run[field][1] - lo), abs(hi - run[field][0])) for run in numbers["reruns"])
+    margin = round_up(max(MIN_MARGIN, round_up(2 * spread / lo)) if hi > 0 else MIN_MARGIN)
+    need(numbers[f"{prefix}margin"] == margin, "margin is not twice the largest change between re-runs")
+    bound = round_up(hi * (1 + margin)) if hi > 0 else round_up(2 * spread)
+    need(numbers[f"{prefix}portable"] == bound, "portable bound is not error * (1 + margin)")
     return bound
 
 
-def check_units(units: dict, shape: list, full: bool, error: tuple[Fraction, Fraction]) -> None:
+def check_units(units: dict, windows: int, length: int) -> None:
     """Derive loss and top-token figures from the figures of the windows."""
-    count, length = shape
-    rows = units["windows"]
-    need(isinstance(rows, list) and len(rows) == count, "one row of figures a window is needed")
-    worst, total, same, ties = Fraction(0), Fraction(0), 0, 0
+    rows, scored, ties = units["windows"], length - 1, 0
+    need(len(rows) == windows, "one row of figures a window is needed")
     for row in rows:
-        largest, part = parse(row["oscillation_max"]), parse(row["oscillation_sum"])
-        need(0 <= largest <= part <= largest * (length - 1) * (1 + WIDTH), "oscillations of a window do not fit")
-        worst, total = max(worst, largest), total + part
-        same += whole(row["same_top"], "count of same top tokens", 0, length)
-        if full:
-            at = row["tied_at"]
-            need(isinstance(at, list) and all(whole(i, "tied position", 0, length - 1) >= 0 for i in at)
-                 and at == sorted(set(at)), "tied positions out of order or range")
-        ties += len(row["tied_at"]) if full else whole(row["tied"], "count of ties", 0, length)
-    need(parse(units["loss_change_max"]) == worst, "largest change of loss does not fit the windows")
-    mean = round_up(total / (count * (length - 1)))
-    need(parse(units["loss_change_mean"]) == mean, "mean change of loss does not fit the windows")
-    need(units["same_top"] == same and units["tied"] == ties, "count of same top tokens does not fit the windows")
-    need(units["positions"] == count * length, "count of positions does not fit the tokens")
-    if full:
-        check_changes(units, rows, length - 1, error)
+        largest, part, at = row["oscillation_max"], row["oscillation_sum"], row.get("tied_at")
+        need(largest <= part <= largest * scored * (1 + WIDTH), "oscillations of a window do not fit")
+        need(max(row["same_top"], row.get("tied", 0)) <= length, "counts of a window do not fit")
+        need(at is None or (at == sorted(set(at)) and at[-1:] < [length]), "tied positions out of order or range")
+        ties += row["tied"] if at is None else len(at)
+    need(units["loss_change_max"] == max(row["oscillation_max"] for row in rows), "largest change of loss is wrong")
+    mean = round_up(sum(row["oscillation_sum"] for row in rows) / (windows * scored))
+    need(units["loss_change_mean"] == mean, "mean change of loss does not fit the windows")
+    need(units["same_top"] == sum(row["same_top"] for row in rows) and units["tied"] == ties
+         and units["positions"] == windows * length, "counts of positions do not fit the windows")
 
 
-def check_changes(units: dict, rows: list, scored: int, error: tuple[Fraction, Fraction]) -> None:
+def check_changes(units: dict, scored: int, error: tuple) -> None:
     """Derive the signed changes of loss, the divergence and the perplexity factor from those of the windows."""
-    names = ("loss_change", "loss_change_theorem", "kl", "loss_change_largest", "loss_change_smallest", "kl_largest")
-    sums = {name: [Fraction(0), Fraction(0)] for name in names[:3]}
-    ends: dict[str, list] = {name: [] for name in names[3:]}
-    squares = [Fraction(0), Fraction(0)]
+    rows = units["windows"]
     for row in rows:
-        change, theorem, kl, most, least, kl_most = (enclosure(row[name], signed=True) for name in names)
-        own = enclosure(row["error"])
-        worst, osc = parse(row["oscillation_max"]), parse(row["oscillation_sum"])
-        slack = WIDTH * scored * (1 + worst)
-        need(theorem[0] <= change[0] and change[1] <= theorem[1] and -osc * (1 + WIDTH) <= theorem[0]
-             and theorem[1] <= osc * (1 + WIDTH), "change of loss outside what its theorem allows")
-        need(all(x[1] - x[0] <= slack for x in (change, kl, most, least, kl_most)), "enclosure too wide")
-        need(scored * least[0] <= change[1] and change[0] <= scored * most[1] and least[0] <= most[1]
-             and max(abs(x) for x in (*most, *least)) <= worst, "largest change of loss does not fit its window")
-        need(kl[0] >= 0 and 0 <= kl_most[0] <= kl[1] and kl[0] <= scored * kl_most[1] and kl_most[1] <= worst,
+        own, theorem, kl = (row[name] for name in SUMS)
+        most, least, kl_most = (row[name] for name in (MOST[0], LEAST[0], MOST[1]))
+        worst, osc = row["oscillation_max"], row["oscillation_sum"] * (1 + WIDTH)
+        need(-osc <= theorem[0] <= own[0] and own[1] <= theorem[1] <= osc, "change of loss beyond its theorem")
+        need(all(x[1] - x[0] <= WIDTH * scored * (1 + worst) for x in (own, kl, most, least, kl_most)),
+             "enclosure too wide")
+        need(scored * least[0] <= own[1] and own[0] <= scored * most[1] and least[0] <= most[1]
+             and max(map(abs, (*most, *least))) <= worst, "largest change of loss does not fit its window")
+        need(0 <= kl[0] <= scored * kl_most[1] and 0 <= kl_most[0] <= kl[1] and kl_most[1] <= worst,
              "divergence does not fit its window")
-        for name, value in (("loss_change", change), ("loss_change_theorem", theorem), ("kl", kl)):
-            sums[name] = [sums[name][0] + value[0], sums[name][1] + value[1]]
-        for name, value in (("loss_change_largest", most), ("loss_change_smallest", least), ("kl_largest", kl_most)):
-            ends[name].append(value)
-        squares = [squares[0] + own[0] ** 2, squares[1] + own[1] ** 2]
-    need(squares[0] <= error[1] ** 2 and error[0] ** 2 <= squares[1], "errors of the windows do not add up to e_T")
+    low, high = (sum(row["error"][i] ** 2 for row in rows) for i in (0, 1))
+    need(low <= error[1] ** 2 and error[0] ** 2 <= high, "errors of the windows do not add up to e_T")
+
+    def both(name: str, combine: object) -> tuple:
+        return tuple(combine(row[name][i] for row in rows) for i in (0, 1))
+
     count = len(rows) * scored
-    derived = {
-        **{f"{name}_mean": round_out(sums[name][0] / count, sums[name][1] / count) for name in names[:3]},
-        "loss_change_largest": tuple(max(v[i] for v in ends["loss_change_largest"]) for i in (0, 1)),
-        "loss_change_smallest": tuple(min(v[i] for v in ends["loss_change_smallest"]) for i in (0, 1)),
-        "kl_largest": tuple(max(v[i] for v in ends["kl_largest"]) for i in (0, 1)),
-    }
-    stated = units["signed"]
-    largest = max(abs(x) for x in derived["loss_change_mean"])
-    factor = exp_out(*derived["loss_change_mean"]) if largest <= MAX_NATS else None
-    need(isinstance(stated, dict) and stated.keys() == {*derived, "perplexity_factor"}, "signed figures are missing")
-    if factor is None:
-        need(stated["perplexity_factor"] is None, "a perplexity factor beyond all numbers")
-    else:
-        derived["perplexity_factor"] = factor
+    derived = {f"{name}_mean": round_out(*(x / count for x in both(name, sum))) for name in SUMS}
+    derived |= {name: both(name, max) for name in MOST} | {name: both(name, min) for name in LEAST}
+    mean = derived["loss_change_mean"]
+    derived["perplexity_factor"] = exp_out(*mean) if max(map(abs, mean)) <= MAX_NATS else None
     for name, value in derived.items():
-        need(enclosure(stated[name], signed=True) == value, f"{name} does not fit the windows")
+        need(units["signed"][name] == value, f"{name} does not fit the windows")
 
 
 def draw(seed: str, pool: int, count: int) -> list[int]:
@@ -405,82 +404,73 @@ def draw(seed: str, pool: int, count: int) -> list[int]:
     return [i for _, i in heapq.nsmallest(count, keyed)]
 
 
-def check_unseen(unseen: dict, cert: dict) -> None:
+def check_unseen(unseen: dict, subject: dict, rows: list, ids: list | None) -> None:
     """Derive the seed, the draw and each bound for unseen windows of the pool."""
-    subject, pool = cert["subject"], cert["subject"]["pool"]
-    windows, length = subject["tokens"]["shape"]
-    total = whole(pool["windows"], "windows of the pool", windows, MAX_POOL)
+    pool, (windows, length) = subject["pool"], subject["tokens"]["shape"]
     named = {"original": subject["original"]["files"], "compressed": subject["compressed"]["files"],
-             "pool": pool["sha256"], "windows": total}
+             "pool": pool["sha256"], "windows": pool["windows"]}
     need(pool["seed"] == digest(named), "the seed of the draw is not the hash of models and pool")
-    need(isinstance(pool["drawn"], list) and len(pool["drawn"]) == windows
-         and all(whole(i, "number of a window", 0, total - 1) >= 0 for i in pool["drawn"]), "bad list of drawn windows")
-    need(pool["drawn"] == draw(pool["seed"], total, windows), "the windows are not those that the seed draws")
-    rows = cert["numbers"]["units"]["windows"]
-    errors = sorted((parse(row["error"][1]) for row in rows), reverse=True)
-    changes = sorted((parse(row["loss_change"][1]) for row in rows), reverse=True)
-    ids = subject["tokens"].get("ids")
-    if ids is not None:
-        need(unseen["distinct_tokens"] == len({i for row in ids for i in row}), "number of distinct tokens is wrong")
-    levels = unseen["levels"]
-    need(isinstance(levels, list) and total > windows and levels, "no unseen window, or no level")
-    for level in levels:
-        k = whole(level["k"], "k", 1, windows)
-        need(level["of"] == windows + 1, "probability is not k / (n + 1)")
-        need(parse(level["error"]) == errors[k - 1], "bound for unseen text is not the k-th largest error")
-        mean = round_out(changes[k - 1] / (length - 1), changes[k - 1] / (length - 1))[1]
-        need(parse(level["loss_change"]) == mean, "bound for unseen text is not the k-th largest change of loss")
+    need(pool["windows"] > windows == len(pool["drawn"]), "no unseen window, or bad list of drawn ones")
+    need(pool["drawn"] == draw(pool["seed"], pool["windows"], windows), "the windows are not those that the seed draws")
+    errors, changes = (sorted((row[name][1] for row in rows), reverse=True) for name in ("error", "loss_change"))
+    need(ids is None or unseen["distinct_tokens"] == len({i for row in ids for i in row}),
+         "number of distinct tokens is wrong")
+    for level in unseen["levels"]:
+        k = level["k"]
+        need(k <= windows and level["of"] == windows + 1, "probability is not k / (n + 1)")
+        need(level["error"] == errors[k - 1], "bound for unseen text is not the k-th largest error")
+        need(level["loss_change"] == round_up(changes[k - 1] / (length - 1)),
+             "bound for unseen text is not the k-th largest change of loss")
 
 
-def check_every_input(part: dict, named: set) -> None:
+def check_every_input(rows: list, theorems: set) -> None:
     """Derive the bound of each matrix from its operator norm, radius and shift."""
-    for row in part["matrices"]:
-        where = f"{str(row['block'])[:20]} {str(row['name'])[:60]}"
-        need(row["theorem"] in named, f"{where}: its theorem is not among those named")
-        operator, radius, shift = (parse(row[key]) for key in ("operator", "radius", "shift"))
-        need(min(operator, radius, shift) >= 0, f"{where}: negative norm")
-        if row["input"] == "norm":
-            d = whole(row["dimension"], "dimension", 1, 1 << 24)
-            need(d <= radius**2 <= d * (1 + WIDTH), f"{where}: radius is not the root of the dimension")
-        elif row["input"] == "attention":
-            need(sum(parse(x) ** 2 for x in row["parts"]) <= radius**2, f"{where}: radius below that of its heads")
-        elif row["input"] == "gate":
-            gate, value = (parse(x) for x in row["parts"])
-            need(gate >= 0 and value >= 0 and gate * value <= radius, f"{where}: radius below gate times value")
-        else:
-            need(row["input"] == "activation", f"{where}: unknown kind of input")
-        need(parse(row["bound"]) == round_up(operator * radius + shift), f"{where}: bound is not norm * radius + shift")
-
-
-def check_tokens(tokens: dict) -> None:
-    """Check token ids against their shape and hash."""
-    ids = tokens.get("ids")
-    if ids is not None:
-        need(isinstance(ids, list) and len(ids) == tokens["shape"][0], "token ids do not fit their shape")
-        need(all(isinstance(row, list) and len(row) == tokens["shape"][1] for row in ids), "ragged token ids")
-        need(all(whole(i, "token id") >= 0 for row in ids for i in row), "bad token id")
-        need(tokens["sha256"] == digest(ids), "token ids do not fit their hash")
+    for row in rows:
+        kind, square = row["input"], row["radius"] ** 2
+        need(row["theorem"] in theorems, "the theorem of a matrix is not among those named")
+        if kind == "norm":
+            d = row["dimension"]
+            need(d <= square <= d * (1 + WIDTH), "radius is not the root of the dimension")
+        elif kind == "attention":
+            need(sum(x**2 for x in row["parts"]) <= square, "radius below that of its heads")
+        elif kind == "gate":
+            need(row["parts"][0] * row["parts"][1] <= row["radius"], "radius below gate times value")
+        need(row["bound"] == round_up(row["operator"] * row["radius"] + row["shift"]),
+             "bound of a matrix is not norm * radius + shift")
 
 
 def check(cert: dict) -> dict[str, Fraction]:
-    """Check a parsed certificate; return its bounds.
-
-    Raises:
-        Refuted: with the first contradiction found.
-    """
+    """Check a parsed certificate; return its ``direct`` (upper bound on e_T), ``portable`` and ``chain`` bounds."""
     try:
         check_digests(cert)
-        check_tokens(cert["subject"]["tokens"])
         full = cert["schema"] != "peelverify.certificate/1"
-        check_subject(cert, full)
-        bounds = check_numbers(cert["numbers"], cert["subject"], full)
-        if full and cert["every_input"] is not None:
-            check_every_input(cert["every_input"], {t["name"] for t in cert["theorems"]})
-        if full and cert["unseen"] is not None:
-            check_unseen(cert["unseen"], cert)
-        return bounds
+        found, ids = fit(fields(full), cert), cert["subject"]["tokens"].get("ids")
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise Refuted(f"a field is missing or has the wrong type ({type(error).__name__}: {error})") from None
+    subject, numbers = found["subject"], found["numbers"]
+    windows, length = subject["tokens"]["shape"]
+    need(windows <= 1 << 16 and length >= 2, "bad number or length of windows")
+    if ids is not None:
+        ids = fit([[whole(), length, length], windows, windows], ids)
+        need(subject["tokens"]["sha256"] == digest(ids), "token ids do not fit their hash")
+    theorems = {theorem["name"] for theorem in found["theorems"]}
+    need(len(theorems) == len(found["theorems"]), "a theorem appears twice")
+    chain, last = check_chain(numbers, subject["kept"]), numbers["blocks"][-1]["error"]
+    portable = check_portable(numbers, "error", "")
+    check_units(numbers["units"], windows, length)
+    if full:
+        first = {"error": numbers["initial_error"], "token_max": numbers["initial_token_max"]}
+        for state in (first, *numbers["blocks"], *numbers["reruns"]):  # at most the error of all, at least its mean
+            (low, high), (e_low, e_high) = state["token_max"], state["error"]
+            need(low <= e_high and e_low**2 <= windows * length * high**2, "largest error of a token does not fit")
+        check_portable(numbers, "token_max", "token_")
+        check_changes(numbers["units"], length - 1, last)
+        pool, unseen = subject["pool"], found["unseen"]
+        need((unseen is None) == (pool is None or pool["windows"] == windows), "unseen text and pool do not fit")
+        if unseen is not None:
+            check_unseen(unseen, subject, numbers["units"]["windows"], ids)
+        check_every_input((found["every_input"] or {"matrices": []})["matrices"], theorems)
+    return {"direct": last[1], "portable": portable, "chain": chain}
 
 
 def main(argv: list[str]) -> int:
@@ -490,21 +480,16 @@ def main(argv: list[str]) -> int:
         return 2
     try:
         bounds = check(read(load_bytes(argv[1])))
-    except OSError as error:
-        print(f"cannot read {argv[1]!a}: {error.strerror}", file=sys.stderr)
-        return 2
-    except MemoryError:
-        print("not a certificate that fits the memory allowed", file=sys.stderr)
-        return 2
-    except Unreadable as error:
-        print(f"not a certificate: {error}", file=sys.stderr)
-        return 2
-    except Newer as error:
-        print(f"cannot check: {error}", file=sys.stderr)
-        return 3
     except Refuted as error:
         print(f"REFUTED: {error}")
         return 1
+    except Newer as error:
+        print(f"cannot check: {error}", file=sys.stderr)
+        return 3
+    except (OSError, MemoryError, Unreadable) as error:
+        reason = getattr(error, "strerror", None) or str(error) or "more memory is needed than allowed"
+        print(f"not a certificate that can be read: {reason}", file=sys.stderr)
+        return 2
     print("arithmetic consistent, not tied to any model: "
           f"e_T <= {above(bounds['portable'])} (portable), chain {above(bounds['chain'])}")
     return 0

@@ -1,9 +1,11 @@
 """Chains that start from the model's own blocks: a line of their own, never part of the cloud.
 
 Each block is the trained one; its map into the residual stream after attention is solved anew towards the assigned
-state, features are computed again, then the map after the MLP is, for a few rounds. A solution is kept only where the
-error that the block really makes falls. On the direct map every error is zero from the start, so that chain is the
-model itself: it cannot refute anything there, which is why these losses stay apart from the YES bounds.
+state, features are computed again, then the map after the MLP is, for a few rounds. Where the MLP does not see what
+attention wrote (parallel blocks, as in GPT-NeoX), both maps are one least-squares problem and are solved together.
+A solution is kept only where the error that the block really makes falls. On the direct map every error is zero from
+the start, so that chain is the model itself: it cannot refute anything there, which is why these losses stay apart
+from the YES bounds.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from peelverify.errors import InputError
 from peelverify.models.view import ModelView
-from peelverify.peel.maps import Map, check_map, check_maps
+from peelverify.peel.maps import Map, check_map, check_maps, direct
 from peelverify.peel.solvers import BlockProblem, ClosedForm, _capture, _check_additive, _set, copy_block, token_losses
 from peelverify.registry import measured
 
@@ -31,14 +34,34 @@ class ReusedChains:
     Attributes:
         loss: of the model on the deciding tokens (measured).
         losses: of each chain there (witnessed).
-        accepted: solutions kept, of each chain, out of two a round and block.
+        accepted: solutions kept, of each chain, out of two a round and block, or one where both are solved together.
+        joint: whether the two maps of a block were solved together.
     """
 
     loss: float
     losses: dict[Map, float]
     accepted: dict[Map, int]
+    joint: bool
     _view: ModelView = field(repr=False)
     _blocks: dict[Map, list[dict[str, Tensor]]] = field(repr=False)
+
+    @property
+    def best_map(self) -> Map:
+        """The map with the smallest loss but for the direct one, which gives the model itself; that one if alone."""
+        others = {m: v for m, v in self.losses.items() if m != direct(self._view.depth)} or self.losses
+        return min(others, key=others.__getitem__)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the file of `peelverify peel`, nats a token."""
+        best = self.best_map
+        return {
+            "words": "witnessed: complete decoders made from the model's own blocks; no part of the cloud. The direct "
+                     "map gives the model itself and is left out of best",
+            "solved_together": self.joint, "loss_nats_per_token": self.loss,
+            "best": self.losses[best], "best_map": list(best),
+            "maps": [{"map": list(m), "loss": v, "accepted_solutions": self.accepted[m]}
+                     for m, v in self.losses.items()],
+        }
 
     def witness(self, target: Iterable[int]) -> ModelView:
         """The complete decoder of one chain.
@@ -53,6 +76,59 @@ class ReusedChains:
         for block, weights in zip(view.blocks, self._blocks[chosen], strict=True):
             block.load_state_dict(weights)
         return view
+
+
+def _parallel(problem: BlockProblem, block: nn.Module, names: tuple[str, str]) -> bool:
+    """Whether the input of the map after the MLP stays, to the last bit, when attention writes something else."""
+    other = copy_block(block)
+    linear = other.get_submodule(names[0])
+    _set(linear, ModelView.weight(linear) * 0.5, None)
+    return torch.equal(_capture(problem, block, names[1])[0], _capture(problem, other, names[1])[0])
+
+
+def _check_writes(problem: BlockProblem, block: nn.Module, name: str) -> None:
+    """Refuse a block whose map does not write into the residual stream as it is."""
+    features, _ = _capture(problem, block, name)
+    base = copy_block(block)
+    linear = base.get_submodule(name)
+    _set(linear, torch.zeros_like(ModelView.weight(linear)), None)
+    rest = problem.run(base)
+    if getattr(linear, "bias", None) is not None:
+        rest = rest - linear.bias
+    _check_additive(problem, block, features, rest, block.get_submodule(name))
+
+
+def _solve_one(problem: BlockProblem, block: nn.Module, name: str, target: Tensor, solver: ClosedForm) -> nn.Module:
+    """A copy of a block with one map moved towards a target."""
+    trial = copy_block(block)
+    features, out = _capture(problem, trial, name)
+    linear = trial.get_submodule(name)
+    (weight, bias), = solver._solve(linear, features, [target - out])
+    _set(linear, ModelView.weight(linear) + weight, None if bias is None else linear.bias + bias)
+    return trial
+
+
+def _solve_both(
+    problem: BlockProblem, block: nn.Module, names: tuple[str, str], target: Tensor, solver: ClosedForm
+) -> nn.Module:
+    """A copy of a parallel block with both maps into the residual stream solved as one problem."""
+    trial = copy_block(block)
+    maps = [trial.get_submodule(name) for name in names]
+    features, out = [], target
+    for name in names:
+        found, out = _capture(problem, block, name)
+        features.append(found)
+    biased = [m for m in maps if getattr(m, "bias", None) is not None]
+    holder = biased[0] if biased else maps[0]  # one shift of the output is all that the biases are together
+    (weight, bias), = solver._solve(holder, torch.cat(features, dim=-1), [target - out])
+    start = 0
+    for linear, found in zip(maps, features, strict=True):
+        columns = slice(start, start + found.shape[-1])
+        start += found.shape[-1]
+        _set(linear, ModelView.weight(linear) + weight[:, columns], None)
+    if bias is not None:
+        holder.bias.add_(bias)
+    return trial
 
 
 @measured("witnessed losses of complete decoders that reuse the model's weights")
@@ -86,6 +162,8 @@ def reused_chains(
     solver = ClosedForm(ridge=ridge)
     names = (view.family.attention_out, view.family.mlp_out)
     losses, accepted, kept = {}, {}, {}
+    first = BlockProblem(view, trace, 0, view.blocks[0], trace.states[0], 0)
+    joint = _parallel(first, view.blocks[0], names)
     model = float(token_losses(view.head, held.states[-1], held.input_ids, view.vocabulary).mean())
     for count, chosen in enumerate(suite):
         if on_progress is not None:
@@ -99,20 +177,11 @@ def reused_chains(
             error = float((problem.run(block) - target).norm())
             for _ in range(rounds if error > 0 else 0):
                 before = error
-                for name in names:
-                    trial = copy_block(block)
-                    features, out = _capture(problem, trial, name)
-                    linear = trial.get_submodule(name)
-                    old = ModelView.weight(linear).clone()
-                    if index == 0 and name == names[1]:
-                        base = copy_block(trial)
-                        _set(base.get_submodule(name), torch.zeros_like(old), None)
-                        rest = problem.run(base)
-                        if getattr(linear, "bias", None) is not None:
-                            rest = rest - linear.bias
-                        _check_additive(problem, trial, features, rest, linear)
-                    (weight, bias), = solver._solve(linear, features, [target - out])
-                    _set(linear, old + weight, None if bias is None else linear.bias + bias)
+                for step in [names] if joint else [names[:1], names[1:]]:
+                    if index == 0 and names[1] in step:
+                        _check_writes(problem, block, names[1])
+                    trial = (_solve_both(problem, block, names, target, solver) if joint
+                             else _solve_one(problem, block, step[0], target, solver))
                     now = float((problem.run(trial) - target).norm())
                     if now < error:
                         block, error = trial, now
@@ -126,4 +195,4 @@ def reused_chains(
         kept[chosen] = weights
     if on_progress is not None:
         on_progress(len(suite), len(suite), "reused chains")
-    return ReusedChains(model, losses, accepted, view, kept)
+    return ReusedChains(model, losses, accepted, joint, view, kept)

@@ -17,7 +17,9 @@ from peelverify.models.load import load_model, model_files
 from peelverify.models.view import ModelView
 from peelverify.peel.cloud import CloudSeries
 from peelverify.peel.maps import check_maps
+from peelverify.peel.reuse import reused_chains
 from peelverify.peel.solvers import Solver, solver_named
+from peelverify.peel.ste import check_kind, yes_chain_low_bit
 from peelverify.peel.substitute import Substitution, substitute
 from peelverify.peel.transformer import TransformerYes, yes_chain
 
@@ -43,7 +45,8 @@ def _continued(
     labels: Sequence[str],
 ) -> int:
     """Number of checkpoints that a series holds already; refuses a series of another run."""
-    other = sorted(k for k, v in new.about.items() if old.about.get(k) != json.loads(json.dumps(v)))
+    # a setting that a file lacks is one that was off
+    other = sorted(k for k, v in new.about.items() if (old.about.get(k) or None) != (json.loads(json.dumps(v)) or None))
     if other or old.unit != new.unit:
         raise InputError(
             f"a series can only be continued with its own settings, got others for {', '.join(other) or 'the unit'}; "
@@ -101,6 +104,8 @@ def peel_checkpoints(
     budget: int | None = None,
     seed: int = 0,
     substitution: bool = False,
+    reuse: bool = False,
+    bits: str | None = None,
     resume: CloudSeries | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
     on_substitution: Callable[[int, Substitution], None] | None = None,
@@ -116,6 +121,8 @@ def peel_checkpoints(
         maps, solver, budget, seed: as for `yes_chain`.
         substitution: solve each block again on its own, see `peelverify.peel.substitute`; half of ``held_out``
             chooses the steps, the other half gives the reported gains.
+        reuse: also fit the same maps from the model's own blocks, see `peelverify.peel.reuse`; a line of its own.
+        bits: also fit chains whose block matrices have few bits, a kind of `peelverify.peel.ste`.
         resume: a series of the same settings; its checkpoints must be the first ones here, and are not done again.
         on_progress: called with (done, total, what) over all checkpoints.
         on_substitution: called with the number of the checkpoint and its substitution.
@@ -139,6 +146,8 @@ def peel_checkpoints(
     known = [s for s in steps if s is not None]
     counted = len(known) == len(steps) and all(a < b for a, b in zip(known, known[1:], strict=False))
     chosen = solver_named(solver, budget)
+    if bits is not None:
+        check_kind(bits)
     series = CloudSeries("nats_per_token", {
         "solver": chosen.name, "budget": dict(chosen.budget), "seed": seed,
         "fitted_tokens": ids[:, 1:].numel(),
@@ -148,6 +157,8 @@ def peel_checkpoints(
         "tokens_sha256": _digest_tokens(ids, held_out),
         "maps": None if maps is None else [list(m) for m in maps],
         "substitution": substitution,
+        "reuse": reuse,
+        "bits": bits,
     })
     if substitution and (held_out is None or len(held_out) < 4):
         raise InputError("substitution needs at least 4 held-out windows (2 choose, 2 decide); give a longer text")
@@ -184,6 +195,12 @@ def peel_checkpoints(
             more["substitution"] = again.to_json()
             if on_substitution is not None:
                 on_substitution(index, again)
+        if reuse:
+            more["reuse"] = reused_chains(view, ids, held_out=held_out, maps=suite).to_json()
+        if bits is not None:
+            more["bits"] = yes_chain_low_bit(
+                view, ids, bits, maps=suite, seed=seed, held_out=held_out, budget=chosen.head_steps
+            ).to_json()
         series.add(
             labels[index], found.deciding_loss, found, step=known[index] if counted else index, refit=found.refit,
             extra={

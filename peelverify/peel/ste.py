@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,17 +22,22 @@ from peelverify.models.small import train_decoder
 from peelverify.models.view import ModelView
 from peelverify.peel.least_squares import one_thread
 from peelverify.peel.lowbit import fit_binary, fit_ternary, round_to_nearest
-from peelverify.peel.maps import Map
+from peelverify.peel.maps import Map, all_last
 from peelverify.peel.solvers import ClosedForm
 from peelverify.peel.transformer import TransformerYes, yes_chain
+from peelverify.peel.yes import status_of
 from peelverify.registry import measured
+from peelverify.verdict import Status
 
-__all__ = ["KINDS", "BitsYes", "LowBitForm", "few_bits", "quantise_blocks", "train_low_bit", "yes_chain_low_bit"]
+__all__ = [
+    "KINDS", "BitsYes", "LowBitForm", "check_kind", "few_bits", "quantise_blocks", "train_low_bit", "yes_chain_low_bit",
+]
 
 KINDS = ("binary", "binary-row", "ternary", "2-bit", "3-bit", "4-bit", "8-bit")
 
 
-def _check(kind: str) -> str:
+def check_kind(kind: str) -> str:
+    """Refuse a kind that is not in `KINDS`."""
     if kind not in KINDS:
         raise InputError(f"few bits come as {', '.join(KINDS)}, got {kind!r}; name one of them")
     return kind
@@ -53,7 +59,7 @@ def few_bits(weight: Tensor, kind: str) -> Tensor:
     Source:
         Binary and ternary rules as used by [Eamaz2026].
     """
-    _check(kind)
+    check_kind(kind)
     size = weight.abs()
     if kind.startswith("binary"):
         scale = size.mean(dim=1, keepdim=True) if kind.endswith("row") else size.mean()
@@ -91,7 +97,7 @@ def quantise_blocks(view: ModelView, kind: str) -> ModelView:
         view: the decoder; left as it is.
         kind: see `few_bits`.
     """
-    _check(kind)
+    check_kind(kind)
     found = ModelView(copy.deepcopy(view.model))
     with torch.no_grad():
         for linear in _linears(found):
@@ -118,7 +124,7 @@ def train_low_bit(
     Raises:
         InputError: an unknown kind.
     """
-    _check(kind)
+    check_kind(kind)
     linears = list(_linears(view))
     for linear in linears:
         transposed = type(linear).__name__ == "Conv1D"
@@ -155,7 +161,7 @@ class LowBitForm(ClosedForm):
     few_bits: bool = True
 
     def __post_init__(self) -> None:
-        _check(self.kind)
+        check_kind(self.kind)
 
     @property
     def budget(self) -> dict[str, float]:
@@ -216,6 +222,34 @@ class BitsYes:
         """
         return self.refined.chains[target].loss - self.float_chains.chains[target].loss
 
+    @property
+    def status(self) -> Status:
+        """Status of the model among the few-bit chains alone, the smaller of published and refined for each map."""
+        best = {m: min(self.published.chains[m].loss, c.loss) for m, c in self.refined.chains.items()}
+        return status_of(self.refined.deciding_loss, best[all_last(len(next(iter(best))))], min(best.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the file of `peelverify peel`, nats a token."""
+        refined = self.refined
+        return {
+            "kind": self.kind,
+            "words": {"maps": "witnessed: complete decoders whose block matrices have few bits, or float ones",
+                      "distortion": "refined few-bit chain less the float chain of the same map and features"},
+            "loss_nats_per_token": refined.deciding_loss,
+            "status_among_few_bits": self.status.name,
+            "best_float": self.float_chains.best, "best_published": self.published.best, "best_refined": refined.best,
+            "best_map_refined": list(refined.best_map),
+            "distortion_of_best_map": self.distortion(refined.best_map),
+            "gap_to_best_refined": refined.deciding_loss - refined.best,
+            "maps": [
+                {
+                    "map": list(m), "float": self.float_chains.chains[m].loss,
+                    "published": self.published.chains[m].loss, "refined": c.loss, "distortion": self.distortion(m),
+                }
+                for m, c in refined.chains.items()
+            ],
+        }
+
 
 @measured("witnessed losses of complete decoders with few bits")
 def yes_chain_low_bit(
@@ -237,7 +271,7 @@ def yes_chain_low_bit(
     Source:
         [Eamaz2026] for the binary fit.
     """
-    _check(kind)
+    check_kind(kind)
     chosen = None if maps is None else [tuple(m) for m in maps]
     found = [
         yes_chain(view, ids, maps=chosen, solver=solver, seed=seed, held_out=held_out, on_progress=on_progress)

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from peelverify.data import builtin_text, windows
 from peelverify.errors import InputError
-from peelverify.models import load_model, save_model
-from peelverify.models.small import byte_tokenizer, small_decoder
+from peelverify.models import ModelView, load_model, save_model
+from peelverify.models.small import byte_tokenizer, small_decoder, train_decoder
 from peelverify.peel.substitute import Substitution, _slopes, bootstrap_interval, substitute
 
 FAMILIES = ("llama", "gpt2", "qwen2")
@@ -56,6 +56,32 @@ def test_a_saved_witness_reloads_to_the_stated_gain(family: str, found, sets, mo
     assert float(gains.mean()) == pytest.approx(best.gain, abs=2e-6)
     assert best.error == pytest.approx(float(gains.std()) / math.sqrt(len(gains)), rel=1e-3)
     assert best.low <= best.gain <= best.high
+
+
+@pytest.mark.parametrize("family", ["gpt_neox", "opt"])
+def test_parallel_blocks_and_biased_maps(family: str, sets, tmp_path: Path) -> None:
+    """GPT-NeoX and OPT: a saved witness reloads to the stated gain, and only the solved maps differ."""
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCausalLM
+
+    torch.manual_seed(0)
+    shared = {"vocab_size": 256, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
+              "max_position_embeddings": 32, "pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
+    if family == "gpt_neox":
+        model = GPTNeoXForCausalLM(GPTNeoXConfig(**shared, intermediate_size=64))
+    else:
+        model = OPTForCausalLM(OPTConfig(**shared, ffn_dim=64, word_embed_proj_dim=32, dropout=0.0))
+    view = ModelView(model)
+    train_decoder(view, sets[0], steps=20, batch=8, learning_rate=3e-3)
+    result = substitute(view, *sets)
+    best = result.best
+    assert best.gain > 0 and best.maps
+    save_model(view, tmp_path / "model")
+    save_model(result.witness(), tmp_path / "witness")
+    gains = plain_losses(tmp_path / "model", sets[2]) - plain_losses(tmp_path / "witness", sets[2])
+    assert float(gains.mean()) == pytest.approx(best.gain, abs=2e-6)
+    ours, theirs = result.witness().model.state_dict(), view.model.state_dict()
+    changed = {n.rsplit(".", 1)[0] for n in ours if not torch.equal(ours[n], theirs[n])}
+    assert changed == {f"{best.name}.{m}" for m in best.maps}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

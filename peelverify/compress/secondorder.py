@@ -27,6 +27,7 @@ from peelverify.registry import measured
 __all__ = ["Swept", "gptq_weight", "gram_factor", "sparsegpt_weight"]
 
 BLOCK = 128
+"""Columns whose shifts of later columns are applied together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,25 +84,34 @@ def gram_factor(gram: Tensor, damping: float = 0.01) -> tuple[Tensor, Tensor]:
 
 def _sweep(
     weight: Tensor, upper: Tensor, dead: Tensor, choose: Callable[[int, Tensor, Tensor], Tensor], block: int
-) -> tuple[Tensor, float]:
-    """Go through the columns; ``choose(j, column, rest)`` gives the new column j."""
-    moving = weight.double().clone()
-    moving[:, dead] = 0
-    result = torch.zeros_like(moving)
+) -> tuple[Tensor, Tensor, float]:
+    """Go through the columns; ``choose(j, column, moving)`` gives the new column j.
+
+    Everything is held transposed, (inputs, outputs), so that a column is contiguous; ``moving[j]`` keeps the value that
+    column j had when its turn came.
+
+    Returns:
+        The new matrix and ``moving``, both (inputs, outputs), and the summed loss.
+    """
+    moving = weight.double().T.contiguous()
+    moving[dead] = 0
+    result = torch.empty_like(moving)
+    inverse = upper.diagonal().reciprocal().tolist()
     loss = 0.0
-    inputs = moving.shape[1]
+    inputs = len(moving)
     for start in range(0, inputs, block):
         stop = min(start + block, inputs)
-        errors = moving.new_zeros(moving.shape[0], stop - start)
+        errors = torch.empty_like(moving[start:stop])
         for j in range(start, stop):
-            new = choose(j, moving[:, j], moving)
-            result[:, j] = new
-            error = (moving[:, j] - new) / upper[j, j]
-            loss += float(error.square().sum())
-            moving[:, j + 1 : stop] -= error[:, None] * upper[j, j + 1 : stop]
-            errors[:, j - start] = error
-        moving[:, stop:] -= errors @ upper[start:stop, stop:]
-    return result, loss
+            new = choose(j, moving[j], moving)
+            result[j] = new
+            error = torch.sub(moving[j], new, out=errors[j - start]).mul_(inverse[j])
+            if j + 1 < stop:
+                moving[j + 1 : stop].addr_(upper[j, j + 1 : stop], error, alpha=-1)
+        loss += float(errors.square().sum())
+        if stop < inputs:
+            moving[stop:].addmm_(upper[start:stop, stop:].T, errors, alpha=-1)
+    return result, moving, loss
 
 
 @measured("an approximation on given text; peelverify.certify bounds its effect")
@@ -130,25 +140,31 @@ def gptq_weight(
     _finite(weight, gram, "gptq_weight")
     upper, dead = gram_factor(gram, damping)
     top = top_code(bits)
-    codes = torch.zeros(rows, inputs, dtype=torch.float64, device=weight.device)
-    steps = torch.zeros(rows, inputs // size, dtype=torch.float64, device=weight.device)
-    clipped = 0
+    steps = torch.zeros(inputs // size, rows, dtype=torch.float64, device=weight.device)
+    divisors = torch.ones_like(steps)
+
+    def set_step(at: int, largest: Tensor) -> None:
+        steps[at] = exact_step(largest / top, weight.dtype, bits)
+        divisors[at] = torch.where(steps[at] > 0, steps[at], 1.0)
+
     if size == inputs:
-        steps[:, 0] = exact_step(weight.double().abs().amax(dim=1) / top, weight.dtype, bits)
+        set_step(0, weight.double().abs().amax(dim=1))
 
     def choose(j: int, column: Tensor, moving: Tensor) -> Tensor:
-        nonlocal clipped
         at = j // size
         if size != inputs and j % size == 0:
-            largest = moving[:, j : j + size].abs().amax(dim=1)
-            steps[:, at] = exact_step(largest / top, weight.dtype, bits)
-        codes[:, j] = nearest_codes(column, steps[:, at], top)
-        clipped += int((column.abs() > top * steps[:, at]).sum())
-        return codes[:, j] * steps[:, at]
+            set_step(at, moving[j : j + size].abs().amax(dim=0))
+        return (column / divisors[at]).round_().clamp_(-top, top).mul_(steps[at])
 
-    block = BLOCK if size == inputs else math.lcm(size, 1)
-    result, loss = _sweep(weight, upper, dead, choose, block)
-    quantized = Quantized(result.to(weight.dtype), codes.to(torch.int16), steps, bits, size, clipped)
+    # a block that holds whole groups, so that a group has taken all shifts when its step is set
+    block = BLOCK if size == inputs else size * max(1, BLOCK // size)
+    result, moving, loss = _sweep(weight, upper, dead, choose, block)
+    wide = steps.repeat_interleave(size, dim=0)
+    codes = nearest_codes(moving, wide, top)  # the columns as they stood when they were rounded
+    quantized = Quantized(
+        result.T.contiguous().to(weight.dtype), codes.T.contiguous().to(torch.int16), steps.T.contiguous(), bits, size,
+        clipped=int((moving.abs() > top * wide).sum()),
+    )
     return Swept(quantized.weight, loss, quantized)
 
 
@@ -197,21 +213,21 @@ def sparsegpt_weight(
             raise DomainError(f"sparsegpt_weight needs 0 <= count < {weight.numel()}, got {count}")
     upper, dead = gram_factor(gram, damping)
     scale = upper.diagonal().square()
-    mask = torch.zeros(rows, inputs, dtype=torch.bool, device=weight.device)
+    mask = torch.zeros(inputs, rows, dtype=torch.bool, device=weight.device)
 
     def choose(j: int, column: Tensor, moving: Tensor) -> Tensor:
         if j % block == 0:
             stop = min(j + block, inputs)
-            score = moving[:, j:stop].square() / scale[j:stop]
+            score = moving[j:stop].T.square() / scale[j:stop]
             if pattern is not None:
-                mask[:, j:stop] = drop_mask(score, 0.5, pattern=pattern)
+                mask[j:stop] = drop_mask(score, 0.5, pattern=pattern).T
             else:
                 due = round(count * stop / inputs) - round(count * j / inputs)
-                mask[:, j:stop] = drop_mask(score, count=due, group="matrix")
-        return torch.where(mask[:, j], 0.0, column)
+                mask[j:stop] = drop_mask(score, count=due, group="matrix").T
+        return torch.where(mask[j], 0.0, column)
 
-    result, loss = _sweep(weight, upper, dead, choose, block)
-    return Swept(result.to(weight.dtype), loss)
+    result, _, loss = _sweep(weight, upper, dead, choose, block)
+    return Swept(result.T.contiguous().to(weight.dtype), loss)
 
 
 def _finite(weight: Tensor, gram: Tensor, function: str) -> None:

@@ -23,6 +23,10 @@ taken in the order given. Half of the token windows, spread over the text, fit t
 RED: the loss is above YES-0. YELLOW: below YES-0, above the best witness. GREEN: not refuted by this suite of
 witnesses, which proves nothing. All three end with exit status 0; bad input ends with 2.
 
+--reuse adds chains made from the model's own blocks, a line of its own. --bits KIND adds chains whose block matrices
+have few bits. --recipe KIND first trains a small decoder in few bits (straight-through) and its float twin, which is
+quantised whole afterwards, saves both in --out, and peels both.
+
 Example: peelverify peel runs/step-100 runs/step-200 --text corpus.txt --out cloud
 """
 
@@ -67,6 +71,21 @@ def peel(
     save_substitute: Annotated[
         Path | None, typer.Option(help="Save the model with its best block solved again (last checkpoint).")
     ] = None,
+    reuse: Annotated[
+        bool, typer.Option("--reuse", help="Also fit chains from the model's own blocks; no part of the cloud.")
+    ] = False,
+    bits: Annotated[
+        str | None,
+        typer.Option(help="Also fit few-bit chains: binary, binary-row, ternary, 2-bit, 3-bit, 4-bit or 8-bit."),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Train small decoders with these few bits into --out and peel them.")
+    ] = None,
+    family: Annotated[str, typer.Option(help="Family of --recipe: llama, gpt2 or qwen2.")] = "llama",
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of --recipe.")] = 300,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write report/index.html with cloud, heat map and gains into --out.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue peel.json in --out: same options, same checkpoints first.")
     ] = False,
@@ -75,29 +94,82 @@ def peel(
     """Evaluate checkpoints one by one."""
     from peelverify.cli import console
     from peelverify.errors import InputError
+    from peelverify.peel.maps import parse_maps
+    from peelverify.peel.solvers import solver_named
 
     if save_substitute is not None and not substitute:
         raise InputError("peel needs --substitute for --save-substitute, got only the latter; add it")
     if resume and (out is None or problem is not None):
         raise InputError("peel needs --out and checkpoints for --resume; name the folder of the first run")
+    if report and out is None:
+        raise InputError("peel needs --out for --report, got none; name a folder")
+    if recipe is not None:
+        if out is None or checkpoints or problem is not None or resume:
+            raise InputError(
+                "peel needs --out, and neither checkpoints, --problem nor --resume, for --recipe; leave those out"
+            )
+        if bits not in (None, recipe):
+            raise InputError(f"peel needs one kind of few bits, got --recipe {recipe} and --bits {bits}; leave one out")
     if problem is not None:
-        if substitute:
-            raise InputError("peel needs checkpoints for --substitute, got --problem; leave one out")
+        asked = [name for name, on in (("--substitute", substitute), ("--reuse", reuse), ("--bits", bits)) if on]
+        if asked:
+            raise InputError(f"peel needs checkpoints for {asked[0]}, got --problem; leave one out")
         if checkpoints:
             raise InputError("peel needs either checkpoints or --problem, got both; leave one out")
         series = _watch(problem, epochs, seed, out, data)
     else:
+        if recipe is not None and out is not None:
+            solver_named(solver, budget)
+            parse_maps(maps or "default", 4)
+            checkpoints = _recipe(recipe, family, steps, seed, text, window, max(1, tokens // window), out)
+            bits = recipe
         if not checkpoints:
             raise InputError("peel needs at least one CHECKPOINT, got none; name model directories or --problem")
         series = _evaluate(
             checkpoints, text=text, out=out, tokens=tokens, window=window, maps=maps, solver=solver,
             budget=budget, seed=seed, save_witness=save_witness, substitution=substitute,
-            save_substitute=save_substitute, resume=resume,
+            save_substitute=save_substitute, resume=resume, reuse=reuse, bits=bits, made=recipe is not None,
         )
+    if report and out is not None:
+        console.say(f"report: {_report(series, out)}")
     if as_json:
         console.emit_json(series.to_json())
     else:
         typer.echo(table(series))
+
+
+def _report(series: CloudSeries, out: Path) -> Path:
+    """The page of this run: what was peeled, then the section on training."""
+    from peelverify.report.html import write_report
+
+    about = {k: v for k, v in series.about.items() if isinstance(v, (str, int, float)) and not isinstance(v, bool)}
+    name = str(about.pop("problem", "") or series.points[-1].label)
+    return write_report(out, model={"name": name, **about}, peel=series.to_json())
+
+
+def _recipe(
+    kind: str, family: str, steps: int, seed: int, text: Path | None, window: int, count: int, out: Path
+) -> list[str]:
+    """Train and save the decoders of the recipe; names of the two that are peeled."""
+    from peelverify.cli import console
+    from peelverify.cli.inputs import result_folder
+    from peelverify.data.text import builtin_text, read_text, windows
+    from peelverify.models.small import byte_tokenizer
+    from peelverify.peel.recipe import low_bit_recipe
+    from peelverify.peel.run import thin
+    from peelverify.peel.ste import check_kind
+
+    check_kind(kind)
+    tokenizer = byte_tokenizer()
+    ids = windows(tokenizer, read_text(text) if text is not None else builtin_text(), length=window)
+    thin(ids, count)  # what peeling would refuse later is refused now
+    with result_folder(out), console.progress() as bar:
+        task = bar.add_task("training", total=2 * steps)
+        pair = low_bit_recipe(
+            kind, ids, out, tokenizer=tokenizer, family=family, steps=steps, seed=seed,
+            on_progress=lambda done, total, what: bar.update(task, total=total, completed=done, description=what),
+        )
+    return [str(pair.quantised), str(pair.trained)]
 
 
 def find_checkpoints(given: list[str]) -> list[Path]:
@@ -203,7 +275,7 @@ def _write(series: CloudSeries, out: Path | None, *, decibels: bool = False) -> 
 def _evaluate(
     checkpoints: list[str], *, text: Path | None, out: Path | None, tokens: int, window: int, maps: str | None,
     solver: str, budget: int | None, seed: int, save_witness: Path | None, substitution: bool,
-    save_substitute: Path | None, resume: bool,
+    save_substitute: Path | None, resume: bool, reuse: bool, bits: str | None, made: bool,
 ) -> CloudSeries:
     from peelverify.cli import console
     from peelverify.errors import ArtifactError, InputError
@@ -237,11 +309,11 @@ def _evaluate(
             else:
                 save_model(again.witness(), save_substitute, tokenizer=tokenizer)
 
-    with _folder(out, resume=resume), console.progress() as bar:
+    with _folder(out, resume=resume or made), console.progress() as bar:
         task = bar.add_task("peeling", total=None)
         return peel_checkpoints(
             paths, fit, held_out=held, maps=suite, solver=chosen, seed=seed, on_point=keep,
-            substitution=substitution, resume=earlier, on_substitution=keep_block,
+            substitution=substitution, resume=earlier, on_substitution=keep_block, reuse=reuse, bits=bits,
             on_progress=lambda done, total, what: bar.update(task, total=total, completed=done, description=what),
         )
 
@@ -295,7 +367,30 @@ def table(series: CloudSeries) -> str:
         *(_block_line(b) for b in again["blocks"]),
         *_head_line(again["head"]),
     ]
-    return "\n".join(line.rstrip() for line in [*lines, *blocks, "", note, green])
+    more = [*_reuse_lines(series), *_bits_lines(series)]
+    return "\n".join(line.rstrip() for line in [*lines, *blocks, *more, "", note, green])
+
+
+def _reuse_lines(series: CloudSeries) -> list[str]:
+    """Chains made from the models' own blocks, one line a checkpoint that has them."""
+    found = [(p.label, p.extra["reuse"]) for p in series.points if p.extra.get("reuse")]
+    return [] if not found else [
+        "", "Chains made from the model's own blocks (witnessed; no part of the cloud, the direct map is the model):",
+        *(f"  {label}: best {r['best']:.4f}, map {','.join(map(str, r['best_map']))}; the model "
+          f"{r['loss_nats_per_token']:.4f}" for label, r in found),
+    ]
+
+
+def _bits_lines(series: CloudSeries) -> list[str]:
+    """Few-bit chains beside the float ones, one line a checkpoint that has them."""
+    found = [(p.label, p.extra["bits"]) for p in series.points if p.extra.get("bits")]
+    return [] if not found else [
+        "", f"Chains with {found[0][1]['kind']} block matrices (witnessed, nats a token):",
+        *(f"  {label}: model {b['loss_nats_per_token']:.4f}; best chain published {b['best_published']:.4f}, refined "
+          f"{b['best_refined']:.4f}, float {b['best_float']:.4f}; distortion on map "
+          f"{','.join(map(str, b['best_map_refined']))} {b['distortion_of_best_map']:+.4f}; model less best refined "
+          f"{b['gap_to_best_refined']:+.4f}; {b['status_among_few_bits']} among few-bit chains" for label, b in found),
+    ]
 
 
 def _block_line(block: dict[str, Any]) -> str:

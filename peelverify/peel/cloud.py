@@ -254,7 +254,9 @@ def _draw(points: Sequence[CloudPoint], axes: Any, title: str, unit: str, decibe
     yes0 = [level(p.yes0_running) for p in points]
     best = [level(p.best_running) for p in points]
     refit = [level(p.refit) if p.refit is not None else math.nan for p in points]
-    shown = [v for v in (*loss, *yes0, *best, *refit) if math.isfinite(v)]
+    own = [p.extra.get("reuse") for p in points]
+    reuse = [level(float(r["best"])) if isinstance(r, Mapping) else math.nan for r in own]
+    shown = [v for v in (*loss, *yes0, *best, *refit, *reuse) if math.isfinite(v)]
     margin = 0.06 * (max(shown) - min(shown)) or 0.5
     top, bottom = max(shown) + margin, min(shown) - margin
     axes.fill_between(
@@ -277,6 +279,9 @@ def _draw(points: Sequence[CloudPoint], axes: Any, title: str, unit: str, decibe
     if any(math.isfinite(v) for v in refit):
         label = "last-layer refit (not in the suite)"
         axes.plot(steps, refit, color="0.35", linestyle="-.", linewidth=1.0, label=label)
+    if any(math.isfinite(v) for v in reuse):
+        label = "model's own blocks (not in the suite)"
+        axes.plot(steps, reuse, color="0.35", linestyle=(0, (1, 2.5)), linewidth=1.2, label=label)
     axes.plot(steps, loss, color="navy", marker="o", markersize=3.5, linewidth=1.8, label="model loss (measured)")
     axes.set_xlim(min(steps), max(steps) if max(steps) > min(steps) else min(steps) + 1)
     axes.set_ylim(bottom, top)

@@ -117,6 +117,7 @@ def cloud_plot(
     y_label: str,
     now: Sequence[float] | None = None,
     refit: Sequence[float] | None = None,
+    reuse: Sequence[float] | None = None,
     name: str = "cloud",
     title: str = "YES cloud",
 ) -> Plot:
@@ -131,13 +132,14 @@ def cloud_plot(
         y_label: quantity and unit of the losses.
         now: best witness of each checkpoint alone, if it differs.
         refit: loss of the model with a new last layer, which is no part of the suite.
+        reuse: best chain made from the model's own blocks, which is no part of the suite either.
         name: prefix of ids.
         title: caption.
     """
     places, losses, ceiling, floor = (_finite(v) for v in (x, loss, yes0, best))
 
     def draw(axes: Axes) -> None:
-        lines = [_finite(v) for v in (now, refit) if v is not None]
+        lines = [_finite(v) for v in (now, refit, reuse) if v is not None]
         both = np.concatenate([losses, ceiling, floor, *lines])
         low, high = np.nanmin(both), np.nanmax(both)
         pad = 0.16 * (high - low) if high > low else 0.1 * max(1.0, abs(high))
@@ -168,6 +170,9 @@ def cloud_plot(
         if refit is not None:
             axes.plot(spread, stretch(_finite(refit)), color=MUTED, linewidth=1.2, linestyle=(0, (5, 2, 1, 2)),
                       label="refit")
+        if reuse is not None:
+            axes.plot(spread, stretch(_finite(reuse)), color=MUTED, linewidth=1.2, linestyle=(0, (1, 2.5)),
+                      label="own blocks")
         axes.plot(places, losses, color=LOSS, marker="o", label="model", linewidth=2.0,
                   clip_on=False, zorder=5)
         axes.set_xlim(spread[0], spread[-1])

@@ -135,6 +135,7 @@ def present_peel(data: Mapping[str, Any]) -> dict[str, Any]:
             "name": base_name(entry.get("name", "")),
             "loss": seen_or_none(entry.get("loss"), digits=5),
             **{k: seen_or_none(entry.get(k), "witnessed", digits=5) for k in ("yes0", "best", "refit")},
+            "reuse": seen_or_none(_inner(entry, "reuse", "best"), "witnessed", digits=5),
             "gap": _gap(entry),
             "best_map": _map_name(entry.get("best_map")),
             "status": "unknown" if status is None else status.name,
@@ -144,16 +145,17 @@ def present_peel(data: Mapping[str, Any]) -> dict[str, Any]:
         running = [entry.get(f"{k}_running", entry.get(k)) for k in ("yes0", "best")]
         values = _numbers([entry.get("loss"), *running])
         if len(values) == 3 and all(map(math.isfinite, values)):
-            more = _numbers([entry.get("best"), entry.get("refit")]) or [math.nan, math.nan]
+            more = _numbers([entry.get("best"), entry.get("refit"), _inner(entry, "reuse", "best")]) or [math.nan] * 3
             curve.append((place, *values, *more))
     label = f"loss, {unit}" if unit else "loss"
     drawings = []
     if curve:
-        places, loss, yes0, best, now, refit = zip(*curve, strict=True)
+        places, loss, yes0, best, now, refit, reuse = zip(*curve, strict=True)
         drawings.append(
             plots.cloud_plot(
                 places, loss, yes0, best, now=now if now != best else None,
-                refit=refit if any(map(math.isfinite, refit)) else None, x_label=x_label, y_label=label,
+                refit=refit if any(map(math.isfinite, refit)) else None,
+                reuse=reuse if any(map(math.isfinite, reuse)) else None, x_label=x_label, y_label=label,
             )
         )
     heat = _heat(entries, x, x_label, label)
@@ -161,11 +163,42 @@ def present_peel(data: Mapping[str, Any]) -> dict[str, Any]:
         drawings.append(heat)
     return {
         "rows": rows, "plots": drawings, "unit": unit, "x_label": x_label, "note": _note(data, unit),
-        "refit": any(r["refit"] for r in rows), "gap": any(r["gap"] for r in rows),
+        "refit": any(r["refit"] for r in rows), "reuse": any(r["reuse"] for r in rows), "bits": _bits(entries, x),
+        "gap": any(r["gap"] for r in rows),
         "published": any(r["published"] for r in rows), "blocks": _gains(entries[-1] if entries else {}),
         "last": rows[-1] if rows else None,
         "statuses": [(s.name, s.legend, s.meaning.partition(": ")[2] or s.meaning) for s in Status],
     }
+
+
+def _inner(entry: Mapping[str, Any], *keys: str) -> Any:
+    """A value behind several keys, or None."""
+    found: Any = entry
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
+def _bits(entries: Sequence[Mapping[str, Any]], x: list[float]) -> dict[str, Any] | None:
+    """Few-bit chains of every checkpoint that has them."""
+    rows, kinds = [], set()
+    for place, entry in zip(x, entries, strict=True):
+        found = entry.get("bits")
+        if not isinstance(found, Mapping):
+            continue
+        kinds.add(visible(found.get("kind", "")))
+        status = _status(found.get("status_among_few_bits"))
+        rows.append({
+            "place": f"{place:g}", "name": base_name(entry.get("name", "")),
+            "loss": seen_or_none(found.get("loss_nats_per_token"), digits=5),
+            **{k: seen_or_none(found.get(f"best_{k}"), "witnessed", digits=5)
+               for k in ("float", "published", "refined")},
+            "distortion": seen_or_none(found.get("distortion_of_best_map"), "witnessed", digits=3),
+            "map": _map_name(found.get("best_map_refined")),
+            "left": seen_or_none(found.get("gap_to_best_refined"), "witnessed", digits=3),
+            "status": "unknown" if status is None else status.name,
+        })
+    return {"rows": rows, "kind": ", ".join(sorted(kinds))} if rows else None
 
 
 def _gains(entry: Mapping[str, Any]) -> list[dict[str, Any]]:

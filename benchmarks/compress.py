@@ -20,6 +20,7 @@ from typing import Any
 import measure
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from peelverify.compress import powerlaw_alpha, prune_model, quantize_model, rank_layers
@@ -195,8 +196,9 @@ def body(report: measure.Report, arguments: argparse.Namespace) -> None:
             "weightwatcher": _weightwatcher(weights),
         }),
     ]
-    for what, contestants in rows:
-        report.add(measure.Row(what, size, threads, measure.compare(contestants)))
+    with threadpool_limits(limits=threads):  # numpy's own threads
+        for what, contestants in rows:
+            report.add(measure.Row(what, size, threads, measure.compare(contestants)))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from peelverify.errors import PeelverifyError
 __all__ = ["COMMANDS", "app", "main"]
 
 COMMANDS = (
-    "check", "peel", "rho", "rank", "compress", "study", "certify", "universal", "verify", "diff", "prove",
-    "theorems", "cite", "demo", "doctor",
+    "check", "peel", "rho", "rank", "compress", "evaluate", "study", "certify", "universal", "verify", "diff",
+    "prove", "theorems", "cite", "demo", "doctor",
 )
 
 _INTERRUPTED = 130

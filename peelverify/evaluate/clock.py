@@ -16,7 +16,7 @@ from peelverify.evaluate.stream import as_view, check_windows
 from peelverify.models.view import ModelView
 from peelverify.registry import measured
 
-__all__ = ["Speed", "compare_speed"]
+__all__ = ["Speed", "compare_speed", "memory"]
 
 
 @dataclass(frozen=True)
@@ -133,3 +133,35 @@ def compare_speed(
 def _wait(view: ModelView) -> None:
     if view.device.type == "cuda":
         torch.cuda.synchronize(view.device)
+
+
+@measured("bytes counted in memory")
+@torch.no_grad()
+def memory(model: ModelView | nn.Module, input_ids: Tensor) -> dict[str, Any]:
+    """Bytes that a decoder holds: parameters, and keys and values of the cache after reading one window.
+
+    Args:
+        model: a decoder.
+        input_ids: token ids (windows, length); the first window is read.
+
+    Returns:
+        ``parameter_bytes``, each shared tensor once; ``cache_bytes_per_token``, of one window; on a CUDA device also
+        ``peak_bytes`` of that pass, else None.
+
+    Raises:
+        InputError: ids that do not fit the model.
+    """
+    view = as_view(model)
+    window = check_windows(view, input_ids, function="memory")[:1]
+    cuda = view.device.type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(view.device)
+    cache = view.model(input_ids=window, use_cache=True).past_key_values
+    held = sum(
+        x.numel() * x.element_size() for layer in cache.layers for x in (layer.keys, layer.values) if x is not None
+    )
+    return {
+        "parameter_bytes": sum(p.numel() * p.element_size() for p in view.model.parameters()),
+        "cache_bytes_per_token": held / window.numel(),
+        "peak_bytes": torch.cuda.max_memory_allocated(view.device) if cuda else None,
+    }

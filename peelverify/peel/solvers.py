@@ -24,6 +24,7 @@ from torch.nn import functional
 from peelverify.errors import InputError, NumericalError
 from peelverify.models.view import ModelView, Trace
 from peelverify.peel.least_squares import GramSum, one_thread
+from peelverify.peel.memory import in_chunks, ran_out, smaller
 from peelverify.verdict import Outcome
 
 __all__ = ["SOLVERS", "BlockProblem", "ClosedForm", "Gradient", "Solver", "fit_head", "solver_named", "token_losses"]
@@ -290,15 +291,15 @@ def _narrow(trace: Trace, rows: Tensor) -> Trace:
 
 def token_losses(head: Callable[[Tensor], Tensor], state: Tensor, ids: Tensor, vocabulary: int) -> Tensor:
     """Cross-entropy of every next token in nats, (windows, length - 1), float64, logits made in chunks."""
-    step = max(1, LOGITS // (vocabulary * state.shape[1]))
-    parts = []
+    def part(rows: slice) -> Tensor:
+        logits = head(state[rows])[:, :-1].float()
+        goal = ids[rows, 1:]
+        loss = functional.cross_entropy(logits.flatten(0, 1), goal.flatten(), reduction="none")
+        return loss.double().reshape(goal.shape)
+
     with torch.no_grad():
-        for start in range(0, len(state), step):
-            logits = head(state[start : start + step])[:, :-1].float()
-            goal = ids[start : start + step, 1:]
-            loss = functional.cross_entropy(logits.flatten(0, 1), goal.flatten(), reduction="none")
-            parts.append(loss.double().reshape(goal.shape))
-    return torch.cat(parts)
+        step = max(1, LOGITS // (vocabulary * state.shape[1]))
+        return torch.cat(in_chunks(len(state), step, part, "the losses of the tokens"))
 
 
 def fit_head(
@@ -335,6 +336,16 @@ def fit_head(
     )
 
     def closure() -> float:
+        nonlocal step
+        while True:
+            try:
+                return gradients()
+            except (MemoryError, RuntimeError) as error:
+                if not ran_out(error):
+                    raise
+                step = smaller(min(step, len(ids)), "the fit of the head")
+
+    def gradients() -> float:
         optimiser.zero_grad()
         total = 0.0
         for start in range(0, len(ids), step):

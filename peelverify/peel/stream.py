@@ -7,8 +7,9 @@ once, and one more measures the losses.
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,13 @@ import numpy as np
 from peelverify.errors import InputError, NumericalError
 from peelverify.peel.least_squares import Fit, Matrix, TriangleSum, one_thread
 from peelverify.peel.maps import Map, all_last, check_maps, children, landmarks
-from peelverify.peel.yes import YesBounds, _check_widths, _prepare
+from peelverify.peel.yes import YesBounds, _check_widths, _prepare, check_rows
 from peelverify.registry import measured
 from peelverify.verdict import Outcome
 
 __all__ = ["Chunk", "yes_bounds_streamed"]
 
-Chunk = tuple[Any, Any, Sequence[Any]]
+Chunk = tuple[Any, ...]
 
 
 @measured("witnessed by construction, as yes_bounds; summed in another order")
@@ -36,8 +37,9 @@ def yes_bounds_streamed(
     """As `yes_bounds`, from chunks of samples.
 
     Args:
-        chunks: called once a pass; gives tuples (x, y, hidden) with the meaning and shapes of `yes_bounds`, the same
-            chunks in the same order each time.
+        chunks: called once a pass; gives tuples (x, y, hidden) or (x, y, hidden, row_ids) with the meaning and shapes
+            of `yes_bounds`, the same chunks in the same order each time. With row ids, a pass whose rows come in
+            another order is refused.
         bias: whether the layers have biases.
         maps: maps to try; as for `yes_bounds`.
         on_progress: called with (passes done, passes in all, what).
@@ -58,13 +60,19 @@ def yes_bounds_streamed(
     tree: dict[Map, list[int]] = {}
     layers: dict[Map, Fit] = {}
     samples: int | None = None
+    first: str | None = None
     depth = 0
 
     def read() -> Iterator[tuple[Matrix, Matrix, list[Matrix]]]:
         nonlocal suite, tree, depth, samples
-        count = 0
-        for x, y, hidden in chunks():
+        nonlocal first
+        count, names = 0, hashlib.sha256()
+        for x, y, hidden, *rows in chunks():
             features, labels, states = _prepare(x, y, hidden, "yes_bounds_streamed")
+            if rows:
+                check_rows(rows[0], len(features), len(states), "yes_bounds_streamed")
+                own = rows[0][0]
+                names.update(repr(own.tolist() if hasattr(own, "tolist") else list(own)).encode())
             if not suite:
                 depth = len(states) + 1
                 suite = check_maps(maps, depth)
@@ -83,6 +91,12 @@ def yes_bounds_streamed(
                 "give a function that starts anew each time, not an iterator"
             )
         samples = count
+        if first is not None and first != names.hexdigest():
+            raise InputError(
+                "yes_bounds_streamed needs the rows of every pass in one order, got other row ids than in the first; "
+                "read the data without shuffling"
+            )
+        first = names.hexdigest()
 
     def states_of(prefixes: Iterable[Map], x: Matrix, length: int) -> Iterator[tuple[Map, Matrix]]:
         """States of the prefixes of one length on one chunk; common beginnings are computed once."""

@@ -27,6 +27,7 @@ from peelverify.errors import InputError, NonFiniteError
 from peelverify.models.view import ModelView, Trace
 from peelverify.peel.bracket import HeadBracket, LayerBracket, bracket_head, bracket_layer
 from peelverify.peel.least_squares import GramSum, one_thread
+from peelverify.peel.memory import in_chunks
 from peelverify.peel.solvers import ROWS, copy_block, token_losses
 from peelverify.registry import measured
 
@@ -195,9 +196,9 @@ def _move(block: nn.Module, moves: Mapping[str, tuple[Tensor, Tensor | None]], s
 
 def _slopes(view: ModelView, trace: Trace, chunk: int) -> list[Tensor]:
     """Gradient of the summed next-token loss at every block output, (windows, length, width) each."""
-    parts: list[list[Tensor]] = [[] for _ in range(view.depth)]
-    for start in range(0, len(trace.input_ids), chunk):
-        ids = trace.input_ids[start : start + chunk]
+
+    def part(rows: slice) -> list[Tensor]:
+        ids = trace.input_ids[rows]
         local = view.trace(ids) if len(ids) < len(trace.input_ids) else trace
         with torch.enable_grad():
             states = []
@@ -209,10 +210,10 @@ def _slopes(view: ModelView, trace: Trace, chunk: int) -> list[Tensor]:
                 states.append(state)
             logits = view.head(states[-1])[:, :-1].float()
             loss = functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum")
-            slopes = torch.autograd.grad(loss, states)
-        for index, slope in enumerate(slopes):
-            parts[index].append(slope.detach())
-    return [torch.cat(p) for p in parts]
+            return [slope.detach() for slope in torch.autograd.grad(loss, states)]
+
+    parts = in_chunks(len(trace.input_ids), chunk, part, "the slopes of the loss")
+    return [torch.cat(rows) for rows in zip(*parts, strict=True)]
 
 
 def _inputs(trace: Trace, block: nn.Module, index: int, name: str) -> tuple[Tensor, Tensor]:

@@ -193,6 +193,7 @@ def yes_bounds(
     *,
     bias: bool = True,
     maps: Iterable[Iterable[int]] | None = None,
+    row_ids: Sequence[Any] | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> YesBounds:
     """YES bounds of a ReLU network with a linear last layer, from its outputs on some samples.
@@ -204,14 +205,19 @@ def yes_bounds(
             empty for a network of one layer. Evaluate them without shuffling or noise.
         bias: whether the layers have biases.
         maps: maps to try; all staircases up to 6 layers and the named ones beyond if None.
+        row_ids: names of the rows, to be sure that all arrays are in one order: a list of sequences (samples,), for
+            ``x``, ``y`` and each array of ``hidden`` in turn. A shuffled pass makes bounds meaningless and is seen by
+            nothing else.
         on_progress: called with (fits done, fits in all, prefix) after every layer fit.
 
     Returns:
-        Every bound is the loss of a network that `yes_network` returns.
+        Every bound is the loss of a network that `yes_network` returns. Where memory runs out, a `MemoryWarning` says
+        so and the same chains are fitted by `peelverify.peel.stream`.
 
     Raises:
         ShapeError: different rows, or a layer whose width is not that of its target (the all-last map needs
             every hidden width to equal the number of outputs).
+        InputError: row ids that differ.
         NonFiniteError: NaN or infinity in an array.
         InputError: an invalid map.
         NumericalError: a chain overflowed; scale the data.
@@ -230,8 +236,72 @@ def yes_bounds(
         ((2, 2), [0.2, 0.2])
     """
     features, labels, states = _prepare(x, y, hidden, "yes_bounds")
+    check_rows(row_ids, len(features), len(states), "yes_bounds")
+    suite = check_maps(maps, len(states) + 1)
+    try:
+        return _in_memory(features, labels, states, bias, suite, on_progress)
+    except MemoryError:
+        pass  # out of the handler first: it would keep alive what has to go
+    return _streamed(features, labels, states, bias, suite, on_progress)
+
+
+def check_rows(row_ids: Sequence[Any] | None, samples: int, layers: int, function: str) -> None:
+    """Refuse names of rows that are not the same, in the same order, for x, y and each of the hidden outputs."""
+    if row_ids is None:
+        return
+    names = ["x", "y", *(f"hidden[{i}]" for i in range(layers))]
+    try:
+        lists = [r.tolist() if hasattr(r, "tolist") else list(r) for r in row_ids]
+        repeated = bool(lists) and len(set(lists[0])) < len(lists[0])
+    except TypeError:
+        raise InputError(
+            f"{function} needs row_ids as a list of sequences of names, got {type(row_ids).__name__}; "
+            f"give one each for {', '.join(names)}"
+        ) from None
+    if len(lists) != len(names) or any(len(r) != samples for r in lists):
+        raise InputError(
+            f"{function} needs row_ids for {', '.join(names)}, {samples} names each, got lists of "
+            f"{[len(r) for r in lists]}; give one name a row"
+        )
+    if repeated:
+        raise InputError(f"{function} needs every row named once, got a name twice in x; name rows by their number")
+    for name, found in zip(names, lists, strict=True):
+        for row, (ours, theirs) in enumerate(zip(lists[0], found, strict=True)):
+            if ours != theirs:
+                raise InputError(
+                    f"{function} needs the same rows in the same order everywhere, got {theirs!r} in row {row} of "
+                    f"{name} where x has {ours!r}; evaluate the network on x without shuffling",
+                    row=row,
+                    array=name,
+                )
+
+
+def _streamed(
+    features: Matrix, labels: Matrix, states: list[Matrix], bias: bool, suite: list[Map],
+    on_progress: Callable[[int, int, str], None] | None,
+) -> YesBounds:
+    """The same bounds from chunks that get smaller until they fit."""
+    from peelverify.peel.memory import smaller
+    from peelverify.peel.stream import yes_bounds_streamed
+
+    size = len(features)
+    while True:
+        size = smaller(size, "yes_bounds", "samples")
+        cuts = [slice(i, i + size) for i in range(0, len(features), size)]
+        try:
+            return yes_bounds_streamed(
+                lambda cuts=cuts: ((features[c], labels[c], [s[c] for s in states]) for c in cuts),
+                bias=bias, maps=suite, on_progress=on_progress,
+            )
+        except MemoryError:
+            continue
+
+
+def _in_memory(
+    features: Matrix, labels: Matrix, states: list[Matrix], bias: bool, suite: list[Map],
+    on_progress: Callable[[int, int, str], None] | None,
+) -> YesBounds:
     depth = len(states) + 1
-    suite = check_maps(maps, depth)
     _check_widths(suite, labels, states, "yes_bounds")
     targets = [*states, labels]
     tree = dict(children(suite))

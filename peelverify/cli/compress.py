@@ -71,7 +71,7 @@ def compress_command(
         from peelverify.rho.measure import PrecisionWarning
 
         directory = resolve_model(model)
-        config = read_config(directory)
+        config = read_config(directory, known=False)
         _check_names(method, schedule, shape, criterion, chosen, count, token_weights, config)
         settings = Settings(
             bits=bits, group=group, per_row=per_row, rank_fraction=rank_fraction, sparsity=sparsity,

@@ -37,7 +37,7 @@ def text_windows(
         raise InputError(f"--tokens needs at least 2, got {tokens}; give a larger number")
     content = read_text(text) if text is not None else split_text(builtin_text())[part == "held-out"]
     directory = resolve_model(model)
-    config = read_config(directory)
+    config = read_config(directory, known=False)
     longest = config.get("max_position_embeddings") or config.get("n_positions") or window
     length = min(window, int(longest), tokens)
     return windows(load_tokenizer(directory), content, length=length, count=max(1, tokens // length))

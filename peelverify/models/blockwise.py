@@ -7,6 +7,7 @@ holds one block, not the model. The numbers are those of the whole model to the 
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from peelverify.models.view import ModelView, check_ids
 __all__ = ["BlockSource", "Call", "NotStreamable", "StreamedModel", "WholeModel"]
 
 
+_PIECE = 1 << 20
+"""Entries read at a time."""
 _OLD_NAMES = {"lm_head.weight": "embed_out.weight"}  # GPT-NeoX files keep the name of the first release
 
 
@@ -100,6 +103,11 @@ class BlockSource:
     @contextmanager
     def block(self, index: int) -> Iterator[nn.Module]:
         """Block ``index`` with its weights, inside the context."""
+        yield self.view.blocks[index]
+
+    @contextmanager
+    def modules(self, index: int, names: tuple[str, ...]) -> Iterator[nn.Module]:
+        """Block ``index``, of which at least the named modules have their weights inside the context."""
         yield self.view.blocks[index]
 
     @contextmanager
@@ -265,28 +273,44 @@ class StreamedModel(BlockSource):
                 )
 
     def _fill(self, names: list[str]) -> None:
+        start = time.perf_counter()
+        for name in names:
+            self._put(name, self._read(self._files[self._alias[name]], self._alias[name]))
+        self.read_seconds += time.perf_counter() - start
+
+    def _read(self, path: Path, name: str) -> Tensor:
+        """One tensor in the dtype to run in, a piece at a time.
+
+        The file is opened anew for each piece: what was read through one mapping stays in memory until it is closed.
+        """
         from safetensors import safe_open
 
-        start = time.perf_counter()
-        by_file: dict[Path, list[str]] = {}
-        for name in names:
-            by_file.setdefault(self._files[self._alias[name]], []).append(name)
-        for path, wanted in by_file.items():
+        shape = self._shapes[name]
+        rows = shape[0] if shape else 1
+        step = max(1, _PIECE * rows // max(1, math.prod(shape)))
+        found: Tensor | None = None
+        for start in range(0, max(1, rows), step):
             with safe_open(path, framework="pt") as handle:
-                for name in wanted:
-                    tensor = handle.get_tensor(self._alias[name])
-                    if tensor.is_floating_point():
-                        # NaN and infinity survive every sum, so a finite sum means finite entries
-                        quick = bool(torch.isfinite(tensor.sum(dtype=torch.float64)))
-                        if not quick and not torch.isfinite(tensor).all():
-                            raise NonFiniteError(
-                                f"weights need to be finite, got NaN or infinity in {name} of {path.name}; "
-                                "train or convert the model again",
-                                tensor=name,
-                            )
-                        tensor = tensor.to(self._dtype, copy=True)
-                    self._put(name, tensor)
-        self.read_seconds += time.perf_counter() - start
+                whole = step >= rows
+                tensor = handle.get_tensor(name) if whole else handle.get_slice(name)[start : start + step]
+                dtype = self._dtype if tensor.is_floating_point() else tensor.dtype
+                if tensor.is_floating_point():
+                    # NaN and infinity survive every sum, so a finite sum means finite entries
+                    quick = bool(torch.isfinite(tensor.sum(dtype=torch.float64)))
+                    if not quick and not torch.isfinite(tensor).all():
+                        raise NonFiniteError(
+                            f"weights need to be finite, got NaN or infinity in {name} of {path.name}; "
+                            "train or convert the model again",
+                            tensor=name,
+                        )
+                if whole:
+                    return tensor.to(dtype, copy=True)
+                if found is None:
+                    found = torch.empty(shape, dtype=dtype)
+                found[start : start + step] = tensor
+                del tensor
+        assert found is not None
+        return found
 
     def _put(self, name: str, tensor: Tensor) -> None:
         owner, attribute = self._slots[name]
@@ -315,6 +339,13 @@ class StreamedModel(BlockSource):
     def block(self, index: int) -> Iterator[nn.Module]:
         """As in `BlockSource`; the block is in memory inside the context only."""
         with self._filled(self._blocks[index]):
+            yield self.view.blocks[index]
+
+    @contextmanager
+    def modules(self, index: int, names: tuple[str, ...]) -> Iterator[nn.Module]:
+        """As in `BlockSource`; only the named modules are in memory."""
+        starts = tuple(f"{self.view.family.blocks}.{index}.{name}." for name in names)
+        with self._filled([name for name in self._blocks[index] if name.startswith(starts)]):
             yield self.view.blocks[index]
 
     @contextmanager

@@ -7,11 +7,13 @@ embedding -> blocks in order -> ``norm`` -> ``project`` -> ``head`` (-> soft cap
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from peelverify.errors import InputError
 
-__all__ = ["FAMILIES", "Family", "family_of"]
+__all__ = ["FAMILIES", "Family", "family_of", "find_family", "refuse_kind"]
 
 
 @dataclass(frozen=True)
@@ -75,3 +77,94 @@ def family_of(model_type: str) -> Family:
             supported=tuple(sorted(FAMILIES)),
         )
     return FAMILIES[model_type]
+
+
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+_MIXERS = ("mamba", "ssm", "rwkv", "conv_l_cache", "linear_num_value_heads", "layers_block_type", "lru_width")
+
+
+def refuse_kind(config: Mapping[str, Any]) -> None:
+    """Refuse configurations whose blocks are not attention and one MLP: mixtures of experts, state spaces, hybrids.
+
+    Args:
+        config: ``config.json`` as plain data.
+
+    Raises:
+        InputError: with the model type, what it is, and the families that are supported.
+    """
+    kind = str(config.get("model_type", ""))
+    if kind in FAMILIES:
+        return
+    experts = next((name for name in _EXPERTS if (config.get(name) or 0) > 1), None)
+    mixer = next((key for key in config for part in _MIXERS if key.startswith(part)), None)
+    if experts is not None:
+        found = f"a mixture of experts ({experts} {config[experts]})"
+    elif mixer is not None or any(part in kind for part in ("mamba", "rwkv", "ssm")):
+        found = f"a state-space or hybrid model ({mixer or kind})"
+    else:
+        return
+    raise InputError(
+        f"peelverify needs a decoder of attention and one MLP a block ({', '.join(sorted(FAMILIES))}, or built alike), "
+        f"got model_type {kind!r}, {found}; use a dense attention decoder",
+        model_type=kind,
+        supported=tuple(sorted(FAMILIES)),
+    )
+
+
+def find_family(model: Any) -> Family:
+    """Find the parts of a decoder of an unlisted family by their shape: for measuring, not for certificates.
+
+    The blocks are the one ``ModuleList`` of as many equal members as the configuration has layers; the final norm is
+    the module beside it whose class is called a norm; embedding and head are what the model itself names. Whether they
+    reproduce the model's own logits is checked by `peelverify.models.view.ModelView` on first use.
+
+    Args:
+        model: a ``...ForCausalLM`` module of `transformers`.
+
+    Raises:
+        InputError: experts or state spaces, or parts that cannot be told; the message says which.
+    """
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    config = model.config
+    refuse_kind(config.to_dict())
+    named = dict(model.named_modules())
+    names = {id(module): name for name, module in named.items()}
+
+    def stop(part: str, why: str) -> InputError:
+        return InputError(
+            f"peelverify knows {', '.join(sorted(FAMILIES))} and looks for the parts of others, got model_type "
+            f"{config.model_type!r} without {part} that can be told ({why}); use a model of a known family",
+            model_type=config.model_type,
+        )
+
+    depth = getattr(config, "num_hidden_layers", None)
+    lists = [
+        name
+        for name, module in named.items()
+        if isinstance(module, nn.ModuleList) and len(module) == depth and len({type(m) for m in module}) == 1
+        and any(isinstance(m, (nn.Linear, Conv1D)) for m in module[0].modules())
+    ]
+    if len(lists) != 1:
+        raise stop("blocks", f"{len(lists)} lists of {depth} equal blocks")
+    embedding, head = names.get(id(model.get_input_embeddings())), names.get(id(model.get_output_embeddings()))
+    if embedding is None or head is None:
+        raise stop("an embedding and a head", "the model names none")
+    parent = lists[0].rpartition(".")[0]
+    inner = f"{parent}." if parent else ""
+    norms = [inner + n for n, m in named[parent].named_children() if "norm" in type(m).__name__.lower()]
+    norms = [n for n in norms if "embed" not in n]
+    if len(norms) != 1:
+        raise stop("a final norm", f"{len(norms)} norms beside the blocks")
+    out = {
+        name: module.weight.shape[1 if isinstance(module, Conv1D) else 0]
+        for name, module in named[lists[0]][0].named_modules()
+        if isinstance(module, (nn.Linear, Conv1D))
+    }
+    writers = [name for name, size in out.items() if size == config.hidden_size]
+    attention = [n for n in writers if "attn" in n or "attention" in n]
+    others = [n for n in writers if n not in attention]
+    if not attention or not others:
+        raise stop("attention and MLP", f"linear maps {', '.join(out)}")
+    return Family(embedding, lists[0], norms[0], head, attention[-1], others[-1])

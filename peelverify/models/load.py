@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from peelverify.errors import ArtifactError, InputError, NonFiniteError
-from peelverify.models.families import family_of
+from peelverify.models.families import Family, family_of, refuse_kind
 from peelverify.models.view import ModelView
 
 __all__ = [
@@ -40,6 +40,14 @@ _SIZES = (
 )
 _LAYERS = ("num_hidden_layers", "n_layer")
 _ATTENTION_NAMES = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+_MERGE = (
+    "python -c \"from peft import AutoPeftModelForCausalLM as M; "
+    "M.from_pretrained('{}').merge_and_unload().save_pretrained('merged')\""
+)
+_GGUF = (
+    "dequantise it first: AutoModelForCausalLM.from_pretrained(folder, gguf_file=name).save_pretrained('dequantised') "
+    "in transformers"
+)
 PINNED_FOLDERS: set[Path] = set()
 """Folders of links to open descriptors, made by `peelverify.models.pinned` in this process."""
 DTYPES = {
@@ -58,6 +66,8 @@ def resolve_model(model: str | os.PathLike[str]) -> Path:
     if path.is_dir():
         return path
     text = str(model)
+    if path.exists() and path.suffix == ".gguf":
+        raise ArtifactError(f"{text} is a GGUF file; {_GGUF}")
     if path.exists():
         raise ArtifactError(f"a model is a directory, got the file {text}; give the folder that holds it")
     parts = text.split("/")
@@ -75,8 +85,12 @@ def resolve_model(model: str | os.PathLike[str]) -> Path:
     raise ArtifactError(f"no model directory at {text}; check the path", path=text)
 
 
-def read_config(directory: Path) -> dict[str, Any]:
+def read_config(directory: Path, *, known: bool = True) -> dict[str, Any]:
     """Read and vet ``config.json``.
+
+    Args:
+        directory: model directory.
+        known: refuse families that are not listed; without it only mixtures of experts, state spaces and hybrids.
 
     Raises:
         ArtifactError: if it is missing or not JSON, or the directory holds an adapter.
@@ -86,8 +100,11 @@ def read_config(directory: Path) -> dict[str, Any]:
     if not inside_model(path, directory).is_file():
         if (directory / "adapter_config.json").is_file():
             raise ArtifactError(
-                f"{directory} holds an adapter, not a model; merge it first with peft's merge_and_unload()"
+                f"{directory} holds an adapter, not a model; merge it first: {_MERGE.format(directory)}"
             )
+        gguf = sorted(p.name for p in directory.iterdir() if p.suffix == ".gguf")
+        if gguf:
+            raise ArtifactError(f"{directory} holds a GGUF file ({gguf[0]}); {_GGUF}")
         raise ArtifactError(
             f"{directory} is not a model directory: it has no config.json; "
             "give a folder written by save_pretrained",
@@ -107,8 +124,8 @@ def read_config(directory: Path) -> dict[str, Any]:
         )
     if (directory / "adapter_config.json").is_file():
         raise InputError(
-            f"{directory} has an adapter_config.json beside the weights; "
-            "merge the adapter with peft's merge_and_unload() and save the result"
+            f"{directory} has an adapter_config.json beside the weights; merge the adapter first: "
+            + _MERGE.format(directory)
         )
     if config.get("quantization_config"):
         found = config["quantization_config"]
@@ -126,7 +143,9 @@ def read_config(directory: Path) -> dict[str, Any]:
             )
         if name == "use_kernels" and value:
             raise InputError(f"{path} asks for kernels of a hub (use_kernels), which are never run; remove the key")
-    family_of(str(config.get("model_type", "")))
+    refuse_kind(config)
+    if known:
+        family_of(str(config.get("model_type", "")))
     return config
 
 
@@ -184,18 +203,19 @@ def inside_model(path: Path, directory: Path) -> Path:
     )
 
 
-def check_tied(directory: Path, config: Any) -> None:
+def check_tied(directory: Path, config: Any, family: Family | None = None) -> None:
     """Refuse a stored head that differs from the embedding it is said to be tied to; loaders differ in which they take.
 
     Args:
         directory: model directory.
         config: configuration as it takes effect.
+        family: where the embedding and the head are; by ``model_type`` if None.
     """
     from safetensors import safe_open
 
     if not getattr(config, "tie_word_embeddings", False):
         return
-    family, found = family_of(config.model_type), []
+    family, found = family or family_of(config.model_type), []
     for wanted in (f"{family.embedding}.weight", f"{family.head}.weight"):
         for path in weight_files(directory):
             with safe_open(path, framework="pt") as handle:
@@ -349,6 +369,11 @@ def choose_attention(directory: Path, attention: str = "auto") -> str:
         raise ArtifactError(
             f"{directory} cannot be loaded: {_one_line(error)}; check its config.json", path=str(directory)
         ) from error
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise InputError(
+            f"load_model needs a causal language model, got model_type {config.model_type!r}; use a decoder",
+            model_type=config.model_type,
+        )
     supported = bool(getattr(MODEL_FOR_CAUSAL_LM_MAPPING[type(config)], "_supports_sdpa", False))
     if attention == "sdpa" and not supported:
         raise InputError(
@@ -382,7 +407,7 @@ def load_model(
     if dtype not in DTYPES:
         raise InputError(f"load_model needs dtype in {sorted(DTYPES)}, got {dtype!r}; name one of them")
     directory = resolve_model(model)
-    check_sizes(directory, read_config(directory))
+    check_sizes(directory, read_config(directory, known=False))
     attention = choose_attention(directory, attention)
     for path in weight_files(directory):
         _check_weight_file(path)
@@ -420,8 +445,9 @@ def load_model(
             "save the model again with save_pretrained",
             path=str(directory),
         )
-    check_tied(directory, module.config)
-    return ModelView(module.to(device))
+    view = ModelView(module.to(device))
+    check_tied(directory, module.config, view.family)
+    return view
 
 
 def _one_line(error: object) -> str:

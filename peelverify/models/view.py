@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from peelverify.errors import InputError, InvariantError, NonFiniteError
-from peelverify.models.families import Family, family_of
+from peelverify.models.families import FAMILIES, Family, find_family
 
 __all__ = ["ModelView", "Trace"]
 
@@ -82,7 +82,8 @@ class ModelView:
             nothing else is changed.
 
     Raises:
-        InputError: unsupported architecture, or no blocks.
+        InputError: unsupported architecture, or no blocks. A family that is not listed is taken apart by
+            `peelverify.models.families.find_family`.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -94,7 +95,8 @@ class ModelView:
             )
         self.model = model.eval()
         self.config = config
-        self.family: Family = family_of(config.model_type)
+        known = config.model_type in FAMILIES
+        self.family: Family = FAMILIES[config.model_type] if known else find_family(model)
         self.embedding: nn.Module = attrgetter(self.family.embedding)(model)
         self.blocks: nn.ModuleList = attrgetter(self.family.blocks)(model)
         self.norm: nn.Module | None = attrgetter(self.family.norm)(model)

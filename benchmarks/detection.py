@@ -1,14 +1,16 @@
 """Does peeling find a fault, and the block that is to blame? Many small healthy and faulty runs, and a table.
 
-    python benchmarks/detection.py OUT [--quick] [--table-only]
+    python benchmarks/detection.py OUT [--quick] [--table-only] [--page docs/detection.md]
+    python benchmarks/detection.py --results docs/detection.json --page docs/detection.md
 
 Every run is trained, measured and written to OUT as one JSON file; started again, finished runs are skipped and the
-table is made anew from all files. The table (OUT/table.md) has the alarm rate of each score on faulty and healthy
+table is made anew from all files. --page writes the page and, beside it, the results it is made from. The table
+(OUT/table.md) has the alarm rate of each score on faulty and healthy
 runs with exact 95 % intervals (Clopper and Pearson), for three levels of information kept apart:
 
 * one checkpoint: fixed rules, nothing fitted;
 * one checkpoint and healthy reference runs: distance from them, threshold fitted on other seeds;
-* a series: movement between two checkpoints, threshold fitted on other seeds;
+* a series: what changed between two checkpoints, threshold fitted on other seeds;
 
 and, for faults of one block, how often the block with the largest score is the faulty one, beside chance.
 
@@ -16,6 +18,8 @@ Faults: `frozen` block never trained; `dead` block whose two output maps are zer
 nothing; `slow` and `fast` learning rate a thirtieth and thirty times the usual one; `scale` all block matrices five
 times too large at the start; `stale` block of the last checkpoint replaced by that of the first half of training;
 `bits` block with ternary weights throughout.
+
+Longer than 500 lines because the runs and the page made from them belong to one command.
 """
 
 from __future__ import annotations
@@ -237,18 +241,13 @@ def exact_interval(hits: int, count: int, level: float = 0.95) -> tuple[float, f
     return low, high
 
 
-def _rate(flags: list[bool]) -> str:
-    if not flags:
-        return "no runs"
-    low, high = exact_interval(sum(flags), len(flags))
-    return f"{sum(flags)}/{len(flags)} ({100 * low:.0f} to {100 * high:.0f} %)"
-
-
 def _alarms(records: list[dict[str, Any]]) -> dict[str, tuple[str, Callable[[dict[str, Any]], bool]]]:
     """Rules by name, each with its level of information; a diverged run alarms every rule."""
     rules: dict[str, tuple[str, Callable[[dict[str, Any]], bool]]] = {
         "cloud not GREEN": ("one checkpoint", lambda r: r["status"] != "GREEN"),
         "cloud RED": ("one checkpoint", lambda r: r["status"] == "RED"),
+        "best map is not the direct one": (
+            "one checkpoint", lambda r: any(r["blocks"]["best map skips"][:-1])),
         "a block's gain over 3 standard errors": (
             "one checkpoint", lambda r: max(r["blocks"]["substitution, standardised"]) > 3),
         "a block's norm scales within 0.001 of 1": (
@@ -266,7 +265,17 @@ def _alarms(records: list[dict[str, Any]]) -> dict[str, tuple[str, Callable[[dic
         rules["loss less best bound"] = ("with reference runs", lambda r: r["gap"] > limit[r["family"]])
         worst = {f: max(r["loss"] for r in reference if r["family"] == f) for f in limit}
         rules["loss alone"] = ("with reference runs", lambda r: r["loss"] > worst[r["family"]])
-    return rules
+        least = {f: min(_fall(r) for r in reference if r["family"] == f) for f in limit}
+        rules["fall of the loss between checkpoints"] = ("a series", lambda r: _fall(r) < least[r["family"]])
+    rules["cloud GREEN at neither checkpoint"] = (
+        "a series", lambda r: r["status"] != "GREEN" and (r["half"] is None or r["half"]["status"] != "GREEN"))
+    order = ("one checkpoint", "with reference runs", "a series")
+    return dict(sorted(rules.items(), key=lambda item: order.index(item[1][0])))
+
+
+def _fall(record: dict[str, Any]) -> float:
+    """Loss at the first checkpoint less loss at the second; minus infinity if the first had none."""
+    return -math.inf if record["half"] is None else record["half"]["loss"] - record["loss"]
 
 
 def distances(record: dict[str, Any], name: str, reference: list[dict[str, Any]]) -> list[float]:
@@ -289,61 +298,237 @@ def _distance_rule(name: str, reference: list[dict[str, Any]]) -> Callable[[dict
     return lambda r: max(distances(r, name, reference)) > limits[r["family"]]
 
 
-def table(records: list[dict[str, Any]]) -> str:
-    """The table of detection and localisation, Markdown."""
-    rules = _alarms(records)
-    kinds = ["healthy", *FAULTS]
-    groups = {k: [r for r in records if r["kind"] == k] for k in kinds}
-    faulty = [r for k in FAULTS for r in groups[k]]
-    lines = [
-        "# Detection", "",
-        f"{len(groups['healthy'])} healthy and {len(faulty)} faulty runs; "
-        f"{sum(r['kind'] == 'reference' for r in records)} reference runs of other seeds. Measured; exact 95 % "
-        "intervals. A diverged run counts as an alarm.", "",
-        "| information | rule | false alarms | all faults | " + " | ".join(FAULTS) + " |",
-        "|---|---|---|---|" + "---|" * len(FAULTS),
-    ]
-    for name, (level, rule) in rules.items():
-        def flags(rows: list[dict[str, Any]], rule: Callable[[dict[str, Any]], bool] = rule) -> list[bool]:
-            return ["diverged" in r or rule(r) for r in rows]
+@dataclass(frozen=True)
+class Rule:
+    """Alarms of one rule: hits and number of healthy and of faulty runs, and hits by kind of fault."""
 
-        cells = [_rate(flags(groups["healthy"])), _rate(flags(faulty))]
-        cells += [f"{sum(flags(groups[k]))}/{len(groups[k])}" for k in FAULTS]
-        lines.append(f"| {level} | {name} | " + " | ".join(cells) + " |")
+    level: str
+    name: str
+    healthy: tuple[int, int]
+    faulty: tuple[int, int]
+    kinds: dict[str, tuple[int, int]]
+
+    @property
+    def advantage(self) -> float:
+        """Rate on faulty runs less rate on healthy ones; a rule that does not look at the run has 0 on average."""
+        return self.faulty[0] / max(1, self.faulty[1]) - self.healthy[0] / max(1, self.healthy[1])
+
+    @property
+    def p_value(self) -> float:
+        """Fisher's exact test, one-sided: alarms at least as concentrated on faulty runs if the rule saw nothing."""
+        from scipy.stats import fisher_exact
+
+        (a, n), (b, m) = self.faulty, self.healthy
+        return float(fisher_exact([[a, n - a], [b, m - b]], alternative="greater")[1])
+
+
+@dataclass(frozen=True)
+class Blame:
+    """How often a score points at the faulty block, alone and as distance from the reference runs."""
+
+    name: str
+    alone: tuple[int, int]
+    apart: tuple[int, int]
+    kinds: dict[str, tuple[int, int]]
+
+
+def is_peeling(name: str) -> bool:
+    """Whether a rule or score comes from peeling; the others are baselines."""
+    return name.startswith(("cloud", "best map", "substitution", "misfit", "loss less", "a block's gain"))
+
+
+def counted(records: list[dict[str, Any]]) -> tuple[list[Rule], list[Blame], int]:
+    """Every rule on every run, every score on every fault of one block, and the number of blocks."""
+    groups = {k: [r for r in records if r["kind"] == k] for k in ("healthy", *FAULTS)}
+    faulty = [r for k in FAULTS for r in groups[k]]
+
+    def hits(rows: list[dict[str, Any]], rule: Callable[[dict[str, Any]], bool]) -> tuple[int, int]:
+        return sum("diverged" in r or bool(rule(r)) for r in rows), len(rows)
+
+    rules = [
+        Rule(level, name, hits(groups["healthy"], rule), hits(faulty, rule), {k: hits(groups[k], rule) for k in FAULTS})
+        for name, (level, rule) in _alarms(records).items()
+    ]
     one = [r for r in faulty if r["block"] is not None and "blocks" in r]
     reference = [r for r in records if r["kind"] == "reference" and "blocks" in r]
-    depth = len(next(iter(one[0]["blocks"].values()))) if one else 0
-    lines += ["", "# Which block is to blame", "", f"Faults of one block: {', '.join(ONE_BLOCK)}. Chance: "
+    families = {r["family"] for r in reference}
+    ready = families and all(sum(r["family"] == f for r in reference) > 1 for f in families)
+
+    def hit(row: dict[str, Any], values: list[float]) -> bool:
+        top = max(values)
+        return values.count(top) == 1 and values.index(top) == row["block"]
+
+    blames = []
+    for name in one[0]["blocks"] if one else ():
+        alone = [hit(r, r["blocks"][name]) for r in one]
+        apart = [hit(r, distances(r, name, reference)) for r in one] if ready else []
+        blames.append(Blame(name, (sum(alone), len(alone)), (sum(apart), len(apart)), {
+            k: (sum(a for a, r in zip(apart, one, strict=False) if r["kind"] == k),
+                sum(r["kind"] == k for r in one) if apart else 0) for k in ONE_BLOCK}))
+    return rules, blames, len(next(iter(one[0]["blocks"].values()))) if one else 0
+
+
+def _rate(found: tuple[int, int]) -> str:
+    if not found[1]:
+        return "no runs"
+    low, high = exact_interval(*found)
+    return f"{found[0]}/{found[1]} ({100 * low:.0f} to {100 * high:.0f} %)"
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """The table of detection and localisation, Markdown."""
+    rules, blames, depth = counted(records)
+    healthy = sum(r["kind"] == "healthy" for r in records)
+    faulty = sum(r["kind"] in FAULTS for r in records)
+    lines = [
+        "## Detection", "",
+        f"{healthy} healthy and {faulty} faulty runs; "
+        f"{sum(r['kind'] == 'reference' for r in records)} reference runs of other seeds. Measured; exact 95 % "
+        "intervals. A diverged run counts as an alarm.", "",
+        "Advantage: rate on faulty runs less rate on healthy ones. Chance is 0. p: Fisher's exact test of that, "
+        "one-sided, not corrected for the number of rules.", "",
+        "| information | rule | false alarms | all faults | advantage (p) | " + " | ".join(FAULTS) + " |",
+        "|---|---|---|---|---|" + "---|" * len(FAULTS),
+    ]
+    for rule in rules:
+        cells = [_rate(rule.healthy), _rate(rule.faulty), f"{100 * rule.advantage:+.0f} % ({rule.p_value:.2g})"]
+        cells += [f"{a}/{n}" for a, n in rule.kinds.values()]
+        lines.append(f"| {rule.level} | {rule.name} | " + " | ".join(cells) + " |")
+    lines += ["", "## Which block is to blame", "", f"Faults of one block: {', '.join(ONE_BLOCK)}. Chance: "
               f"{'-' if not depth else f'{100 / depth:.0f} %'}.", "",
               "| score | alone | distance from reference runs | " + " | ".join(ONE_BLOCK) + " (distance) |",
               "|---|---|---|" + "---|" * len(ONE_BLOCK)]
-    for name in one[0]["blocks"] if one else ():
-        def hit(row: dict[str, Any], values: list[float]) -> bool:
-            top = max(values)
-            return values.count(top) == 1 and values.index(top) == row["block"]
-
-        alone = [hit(r, r["blocks"][name]) for r in one]
-        apart = [hit(r, distances(r, name, reference)) for r in one] if reference else []
-        split = [f"{sum(a for a, r in zip(apart, one, strict=True) if r['kind'] == k)}/"
-                 f"{sum(r['kind'] == k for r in one)}" if apart else "-" for k in ONE_BLOCK]
-        lines.append(f"| {name} | {_rate(alone)} | {_rate(apart)} | " + " | ".join(split) + " |")
+    for blame in blames:
+        split = [f"{a}/{n}" if n else "-" for a, n in blame.kinds.values()]
+        lines.append(f"| {blame.name} | {_rate(blame.alone)} | {_rate(blame.apart)} | " + " | ".join(split) + " |")
     return "\n".join(lines) + "\n"
+
+
+def findings(records: list[dict[str, Any]]) -> list[str]:
+    """What the counts say, in plain words; made from them, so that they cannot disagree."""
+    rules, blames, depth = counted(records)
+
+    def best(found: list[Rule]) -> str:
+        top = max(found, key=lambda r: (r.advantage, -r.p_value))
+        return (f"\"{top.name}\", {_rate(top.faulty)} of the faulty runs and {_rate(top.healthy)} of the healthy ones "
+                f"(advantage {100 * top.advantage:+.0f} %, p = {top.p_value:.2g})")
+
+    said = []
+    for level in dict.fromkeys(r.level for r in rules):
+        here = [r for r in rules if r.level == level]
+        groups = [(w, [r for r in here if is_peeling(r.name) == own]) for w, own in
+                  (("peeling rule", True), ("baseline", False))]
+        said += [f"{level.capitalize()}: the best {word} is {best(found)}." for word, found in groups if found]
+    useless = [r.name for r in rules if is_peeling(r.name) and r.p_value > 0.05]
+    if useless:
+        said.append("Not told apart from a rule that ignores the run (p above 0.05): " + "; ".join(useless) + ".")
+    missed = [k for k in FAULTS if rules and all(
+        not r.kinds[k][0] for r in rules if is_peeling(r.name) and r.healthy[0] * 5 <= r.healthy[1])]
+    if missed:
+        said.append("Faults that no peeling rule with at most 20 % false alarms ever saw: " + ", ".join(missed) + ".")
+    chance = 1 / depth if depth else 1.0
+    for how in ("alone", "apart"):
+        words = {"alone": "Without reference runs", "apart": "With reference runs"}[how]
+        found = [b for b in blames if getattr(b, how)[1]]
+        above = [b for b in found if exact_interval(*getattr(b, how))[0] > chance]
+        for word, own in (("peeling score", True), ("baseline", False)):
+            named = sorted((b for b in above if is_peeling(b.name) == own), key=lambda b: -getattr(b, how)[0])
+            if named:
+                said.append(f"{words}, each {word} that points at the faulty block more often than chance: "
+                            + "; ".join(f"{b.name}{' (two checkpoints)' if b.name.startswith('movement') else ''} "
+                                        f"{_rate(getattr(b, how))}" for b in named) + ".")
+            elif found:
+                said.append(f"{words}, no {word} points at the faulty block more often than chance.")
+    return said
+
+
+PAGE = """# Does peeling find a fault, and the block that is to blame?
+
+<!-- Written by: python benchmarks/detection.py --results docs/detection.json --page docs/detection.md -->
+
+{size}
+
+Faults: `frozen` a block never trained; `dead` a block whose two maps into the residual stream are zero and stay zero,
+so that it adds nothing; `slow` and `fast` learning rate a thirtieth and thirty times the usual one; `scale` all block
+matrices five times too large at the start; `stale` a block of the last checkpoint replaced by that of half time;
+`bits` a block with ternary weights throughout. A run counts as *diverged* if its states are not finite.
+
+Three levels of information are kept apart. *One checkpoint*: fixed rules, nothing is fitted. *With reference runs*:
+distance of a block's score from that of healthy runs, in their standard deviations; the threshold is the largest
+leave-one-out distance among the reference runs, so it was fitted on other seeds. *A series*: what changed between half
+time and the end, with thresholds from the reference runs.
+
+## What was found
+
+{findings}
+
+{table}
+The rows are *peeling* (cloud, best map, substitution gain, misfit of the direct chain, loss less best bound) or
+*baselines* that need no peeling (norm scales, size of what a block adds, gradient norm, loss when the block is left
+out, largest singular value over that of a random matrix, movement between checkpoints, the loss). Every number is
+measured, on small models and one text: it says how these scores behave here, not how they would on a large model.
+"""
+
+
+def compact(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Records with four digits a number and without times; the page is made from these."""
+    def short(value: Any) -> Any:
+        if isinstance(value, float):
+            return float(f"{value:.4g}")
+        if isinstance(value, dict):
+            return {k: short(v) for k, v in value.items() if k != "seconds"}
+        return [short(v) for v in value] if isinstance(value, list) else value
+
+    return sorted((short(r) for r in records), key=lambda r: (r["family"], r["kind"], r["seed"]))
+
+
+def page(records: list[dict[str, Any]]) -> str:
+    """The page of the results."""
+    setting = Setting(**records[0]["setting"])
+    wanted, have = plan(setting), {(r["family"], r["kind"], r["seed"]) for r in records}
+    short = sum(run not in have for run in wanted)
+    size = (
+        f"{len(records)} runs of {' and '.join(sorted({r['family'] for r in records}))} decoders with {setting.blocks} "
+        f"blocks, width {setting.width}, trained for {setting.steps} steps of {setting.batch} windows of "
+        f"{setting.length} bytes."
+    )
+    if short:
+        size += (f" The plan has {len(wanted)} runs; **{short} of them are still to be done**, so the intervals are "
+                 "wider than they will be. The runs were made in an order that takes some of every kind.")
+    said = "\n".join(f"- {s}" for s in findings(records))
+    return PAGE.format(size=size, findings=said, table=table(records))
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run what is missing, then write the table."""
     parser = argparse.ArgumentParser(description="Detection and localisation of training faults")
-    parser.add_argument("out", type=Path, help="folder of results; finished runs in it are kept")
+    parser.add_argument("out", type=Path, nargs="?", help="folder of results; finished runs in it are kept")
     parser.add_argument("--quick", action="store_true", help="tiny runs, to see that it works")
     parser.add_argument("--table-only", action="store_true", help="make the table from what is there")
+    parser.add_argument("--page", type=Path, help="write the page, and its results as JSON beside it")
+    parser.add_argument("--results", type=Path, help="make the page from such a JSON file instead of a folder")
     arguments = parser.parse_args(argv)
+    if (arguments.out is None) == (arguments.results is None):
+        parser.error("give either a folder or --results FILE")
+    if arguments.results is not None:
+        if arguments.page is None:
+            parser.error("--results needs --page")
+        _write(arguments.page, page(json.loads(arguments.results.read_text(encoding="utf-8"))))
+        return 0
     setting = QUICK if arguments.quick else Setting()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    every = windows(byte_tokenizer(), builtin_text(), length=setting.length)
-    probe = every[::10]
-    data = (every[torch.arange(len(every)) % 10 != 0], *thin(probe, setting.windows))
     runs = [] if arguments.table_only else plan(setting)
+    data: tuple[Tensor, ...] = ()
+    if runs:
+        every = windows(byte_tokenizer(), builtin_text(), length=setting.length)
+        data = (every[torch.arange(len(every)) % 10 != 0], *thin(every[::10], setting.windows))
     for number, (family, kind, seed) in enumerate(runs, 1):
         begun = time.perf_counter()
         one_run(family, kind, seed, setting, arguments.out, data)
@@ -355,9 +540,11 @@ def main(argv: list[str] | None = None) -> int:
               "repeat --quick", file=sys.stderr)
         return 2
     text = table(records)
-    part = arguments.out / "table.md.part"
-    part.write_text(text, encoding="utf-8")
-    part.replace(arguments.out / "table.md")
+    _write(arguments.out / "table.md", text)
+    if arguments.page is not None:
+        small = compact(records)
+        _write(arguments.page.with_suffix(".json"), "[\n" + ",\n".join(json.dumps(r) for r in small) + "\n]\n")
+        _write(arguments.page, page(small))
     print(text)
     return 0
 

@@ -109,15 +109,43 @@ def test_the_table_counts_alarms(detection) -> None:
         blocks = {n: list(values) for n in names}
         blocks["movement between checkpoints"][2] += high
         blocks["best map skips"] = [1.0] * 6
-        return {"family": "llama", "kind": kind, "seed": seed, "block": 2 if kind == "frozen" else None,
-                "status": "YELLOW" if high else "GREEN", "loss": 1.0, "gap": -1.0, "blocks": blocks, "setting": {}}
+        half = {"status": "GREEN", "loss": 1.5 if high else 2.0, "gap": -0.5}
+        return {"family": "llama", "kind": kind, "seed": seed, "block": 2 if kind == "frozen" else None, "half": half,
+                "status": "YELLOW" if high else "GREEN", "loss": 1.0, "gap": -1.0, "blocks": blocks,
+                "setting": detection.QUICK.__dict__}
 
     records = [record("reference", s, 0.0) for s in range(6)] + [record("healthy", 10 + s, 0.0) for s in range(4)]
     records += [record("frozen", 20 + s, 9.0) for s in range(4)]
     rows = {line.split("|")[2].strip(): line for line in detection.table(records).splitlines() if line.count("|") > 5}
-    assert "| 0/4 (0 to 60 %) | 4/4 (40 to 100 %) |" in rows["cloud not GREEN"]
+    assert "| 0/4 (0 to 60 %) | 4/4 (40 to 100 %) | +100 % (0.014) |" in rows["cloud not GREEN"]
+    assert "| 0/4 (0 to 60 %) | 4/4 (40 to 100 %) |" in rows["fall of the loss between checkpoints"]
+    assert "| 0/4 (0 to 60 %) | 0/4 (0 to 60 %) | +0 % (1) |" in rows["cloud GREEN at neither checkpoint"]
     assert "| 0/4 (0 to 60 %) | 4/4 (40 to 100 %) |" in rows["movement between checkpoints: distance"]
     assert "| 0/4 (0 to 60 %) | 0/4 (0 to 60 %) |" in rows["gradient norm: distance"]
     blame = {line.split("|")[1].strip(): line for line in detection.table(records).splitlines() if "|" in line}
     assert "| 4/4 (40 to 100 %) | 4/4 (40 to 100 %) |" in blame["movement between checkpoints"]
     assert "| 0/4 (0 to 60 %) |" in blame["best map skips"]
+    said = " ".join(detection.findings(records))
+    assert "One checkpoint: the best peeling rule is \"cloud not GREEN\", 4/4" in said
+    assert "A series: the best baseline is \"movement between checkpoints: distance\", 4/4" in said
+    assert "no peeling score points at the faulty block more often than chance" in said
+    assert "Not told apart" in said and "cloud GREEN at neither checkpoint" in said
+    for row in records[-4:]:
+        row["status"] = "GREEN"
+    assert "the best peeling rule is \"cloud not GREEN\", 4/4" not in " ".join(detection.findings(records))
+    shown = detection.page(detection.compact(records))
+    assert "14 runs of llama decoders" in shown and "still to be done" in shown
+
+
+def test_the_page_is_made_from_its_results(detection, tmp_path: Path) -> None:
+    """docs/detection.md is what its results give; a changed result changes the page."""
+    docs = Path(__file__).parents[2] / "docs"
+    assert detection.main(["--results", str(docs / "detection.json"), "--page", str(tmp_path / "page.md")]) == 0
+    assert (tmp_path / "page.md").read_text(encoding="utf-8") == (docs / "detection.md").read_text(encoding="utf-8")
+    records = json.loads((docs / "detection.json").read_text(encoding="utf-8"))
+    assert {r["family"] for r in records} == {"llama", "gpt2"} and {r["kind"] for r in records} >= {"healthy", *(
+        detection.FAULTS)}
+    for row in records:
+        if row["kind"] in detection.FAULTS and "status" in row:
+            row["status"] = "RED"
+    assert detection.page(records) != (docs / "detection.md").read_text(encoding="utf-8")

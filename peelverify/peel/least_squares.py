@@ -6,8 +6,8 @@ Chains of fitted layers repeat directions, so singular problems are the normal c
   ``FACTOR_CONDITION``, column norms differ so little that the rule below drops nothing, and each solution passes a
   residual check: one of at most ``STEPS`` steps of refinement must move it by at most ``REFINEMENT`` of its own
   size. What is left after that step is of the order of the square of this number. Up to ``SURE_CONDITION``, and
-  where the condition number of [Z 1] is below the number of samples, the Gram matrix itself gives the residual: the
-  rounding that this leaves is below the cut-off of the rule below.
+  where the condition number of [Z 1] is below the number of samples, the residual of the normal equations is enough
+  of a check: the rounding that this leaves is below the cut-off of the rule below.
   Columns that are exactly zero are left out first. Columns that repeat others are left out by a pivoted factor, if
   the null space that this gives, multiplied by the features, lies below the cut-off of the rule below.
 * **SVD** of the triangular factor of [Z 1] itself, for everything else. Singular values at or below
@@ -48,7 +48,7 @@ EPS = float(np.finfo(np.float64).eps)
 #: are at hand for refinement, and where only sums are.
 FACTOR_CONDITION = 1e10
 GRAM_CONDITION = 1e8
-#: Largest such number at which the residual may be formed from the Gram matrix instead of the samples.
+#: Largest such number at which the residual of the normal equations is checked instead of that of the samples.
 SURE_CONDITION = 1e7
 #: Samples a column from which on that is so. With few samples the cut-off is near eps, and a later fit of the chain
 #: would take the rounding of this one for a direction.
@@ -172,7 +172,7 @@ class Factor:
         samples, columns = self.columns.shape
         gram = self.columns.T @ self.columns
         diagonal = np.diagonal(gram)
-        self.finite = bool(np.isfinite(gram).all())
+        self.finite = bool(np.isfinite(diagonal).all())  # no entry of a Gram matrix is above its diagonal
         alive = np.flatnonzero(diagonal)
         if not self.finite or not 0 < len(alive) <= samples:
             return
@@ -275,32 +275,36 @@ class Factor:
         solution = np.zeros((self.columns.shape[1], t.shape[1]))
         samples, columns = self.columns.shape
         sure = samples >= SURE_ROWS * columns and self._rcond * min(SURE_CONDITION, samples**2) >= 1.0
-        for _ in range(STEPS):
-            if sure:
-                left = right - self._gram @ scaled
-            else:
+        if not sure or not _negligible(right - self._gram @ scaled, right):
+            for _ in range(STEPS):
                 solution[self._chosen] = scaled * self._scale
                 left = (self.columns.T @ (t - self.columns @ solution))[self._chosen] * self._scale
-            step = linalg.lapack.dpotrs(self._chol, left, lower=1)[0]
-            size = np.einsum("ij,ij->j", scaled, scaled)
-            moved = np.einsum("ij,ij->j", step, step)
-            scaled = scaled + step
-            if (moved <= REFINEMENT**2 * size).all():
-                break
-        else:
-            return None
+                step = linalg.lapack.dpotrs(self._chol, left, lower=1)[0]
+                size = np.einsum("ij,ij->j", scaled, scaled)
+                moved = np.einsum("ij,ij->j", step, step)
+                scaled = scaled + step
+                if (moved <= REFINEMENT**2 * size).all():
+                    break
+            else:
+                return None
         solution[self._chosen] = scaled * self._scale
         if self._null is not None:
             solution -= self._null @ (self._null.T @ solution)
         return self._fit(solution, self._rank, self._condition, "cholesky")
 
     def _fit(self, solution: Matrix, rank: int, condition: float, method: str) -> Fit:
-        weight = np.ascontiguousarray((solution[:-1] if self.bias else solution).T)
+        weight = (solution[:-1] if self.bias else solution).T
         deficient = rank < self.columns.shape[1]
         return Fit(
             weight, solution[-1] if self.bias else None, rank, condition, method,
             Outcome.RANK_DEFICIENT if deficient else Outcome.CONVERGED,
         )
+
+
+def _negligible(left: Matrix, right: Matrix) -> bool:
+    """Whether a residual is so small that, at ``SURE_CONDITION``, it moves a solution by at most ``REFINEMENT``."""
+    size = np.einsum("ij,ij->j", right, right)
+    return bool((np.einsum("ij,ij->j", left, left) <= (REFINEMENT / SURE_CONDITION) ** 2 * size).all())
 
 
 def _rcond(gram: Matrix, chol: Matrix) -> float:

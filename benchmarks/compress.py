@@ -29,6 +29,7 @@ from peelverify.data import builtin_text, windows
 from peelverify.models import save_model
 from peelverify.models.small import byte_tokenizer, small_decoder
 from peelverify.models.view import ModelView
+from peelverify.rho import measure_rho
 
 
 def _inputs(view: ModelView, states: list[Tensor], traces: list[Any], block: int) -> dict[str, list[Tensor]]:
@@ -93,6 +94,14 @@ def independent_gptq(view: ModelView, ids: Tensor, bits: int = 4) -> ModelView:
         return found
 
     return _blocks_in_order(view, ids, change)
+
+
+@torch.no_grad()
+def independent_passes(view: ModelView, ids: Tensor, count: int) -> None:
+    """Plain forward passes over the windows, nothing kept: what D draws and one clean pass cost at least."""
+    for _ in range(count):
+        for batch in ids.split(max(1, 2048 // ids.shape[1])):
+            view.model(input_ids=batch, use_cache=False)
 
 
 @torch.no_grad()
@@ -185,6 +194,10 @@ def body(report: measure.Report, arguments: argparse.Namespace) -> None:
             "independent": lambda: independent_gptq(view, ids),
             "peelverify": lambda: quantize_model(view, 4, method="gptq", input_ids=ids),
             "llm-compressor": _llm_compressor(view, ids, "gptq"),
+        }),
+        ("rho, 8 draws, against 9 forward passes", {
+            "independent": lambda: independent_passes(view, ids, 9),
+            "peelverify": lambda: measure_rho(view, ids, draws=8),
         }),
         ("block influence", {
             "independent": lambda: independent_block_influence(view, ids),

@@ -32,6 +32,9 @@ def _evaluate(
     repeats: Annotated[
         int, typer.Option(help="Timed pairs of forward passes after 3 to warm up; 0 for none, else at least 4.")
     ] = 30,
+    components: Annotated[
+        int | None, typer.Option(help="Round one kind of matrix at a time to so many bits: which can least bear it?")
+    ] = None,
     tasks: Annotated[str | None, typer.Option(help="lm-eval tasks, with commas; needs peelverify[lm-eval].")] = None,
     limit: Annotated[int | None, typer.Option(help="Items a task. Default: all.")] = None,
     task_path: Annotated[Path | None, typer.Option(help="Folder with lm-eval task files of your own.")] = None,
@@ -50,6 +53,8 @@ def _evaluate(
         raise DomainError(f"--repeats needs 0 or at least 4, got {repeats}; 30 is the default")
     if limit is not None and limit < 1:
         raise DomainError(f"--limit needs at least 1, got {limit}; leave it out for all items")
+    if components is not None and not 2 <= components <= 8:
+        raise DomainError(f"--components needs 2 to 8 bits, got {components}; 3 shows differences")
     names = [name.strip() for name in tasks.split(",")] if tasks else []
     if (limit is not None or task_path is not None) and not names:
         raise InputError("--limit and --task-path need --tasks, got none; name a task")
@@ -85,6 +90,14 @@ def _evaluate(
                     batch = ids[: max(1, 2048 // ids.shape[1])]
                     speed = compare_speed(*views, batch, repeats=repeats, on_step=stage("forward passes"))
                     data["speed"] = speed.to_json() | {"batch_shape": list(batch.shape)}
+            if components is not None:
+                from peelverify.compress.components import component_sensitivity, sensitivity_json
+                from peelverify.compress.quantize import round_to_nearest
+
+                kinds = component_sensitivity(
+                    views[0], ids, lambda rows: round_to_nearest(rows, components).weight, on_step=stage("components")
+                )
+                data["components"] = sensitivity_json(kinds) | {"bits": components}
             if names:
                 from peelverify.evaluate.tasks import task_scores
 
@@ -120,6 +133,19 @@ def _evaluate(
         result(f"measured: {data['divergence']['summary']}")
     if "speed" in data:
         result(_speed_line(data["speed"]))
+    if "components" in data:
+        table(
+            f"one kind of matrix at {components} bits in all blocks of the original (measured, window by window)",
+            ("matrix", "weights", "change of loss, nats", "standard error", "told from 0", "mean KL", "its error"),
+            [
+                (
+                    r["component"], r["weights"], f"{r['delta_loss_nats_per_token']:+.6f}",
+                    _number(r["delta_loss_standard_error_nats"], 6), "yes" if r["resolved"] else "no",
+                    f"{r['kl_nats_per_token']:.6f}", _number(r["kl_standard_error_nats"], 6),
+                )
+                for r in data["components"]["rows"]
+            ],
+        )
     for label, rows in zip(labels, data.get("tasks", []), strict=False):
         table(
             f"lm-eval, {label} (measured)",

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from peelverify.models.view import ModelView
 
 __all__ = ["register"]
 
@@ -36,6 +42,12 @@ def _rho(
     diagnostics: Annotated[
         bool, typer.Option("--diagnostics", help="Also: alpha, ZD, LIM, use of depth, tokenwise fit, gradient norms.")
     ] = False,
+    inject: Annotated[
+        bool, typer.Option("--inject", help="Also: noise put in after each block in turn, and what is left at the end.")
+    ] = False,
+    against: Annotated[
+        str | None, typer.Option(help="Also: the actual error of this compression at every block.", metavar="MODEL")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="New folder for rho.json.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -80,6 +92,18 @@ def _rho(
             say("enclosing operator norms")
             worst = lyapunov_report(view, ids, profile)
             data["lyapunov"] = worst.to_json()
+        if inject:
+            from peelverify.rho.inject import inject_noise
+
+            say("putting noise in after each block")
+            noise = inject_noise(view, ids, epsilon=epsilon, draws=min(draws, 4), seed=seed)
+            data["injected"] = {
+                "draws": min(draws, 4),
+                "amplification_median": np.median(noise.amplification, axis=0).tolist(),
+                "absolute_amplification_median": np.median(noise.absolute_amplification, axis=0).tolist(),
+            }
+        if against is not None:
+            data["against"] = {"model": against} | _actual_error(view, against, ids)
         if diagnostics:
             from peelverify.compress.diagnostics import layer_diagnostics
 
@@ -133,6 +157,8 @@ def _rho(
                 for t in range(profile.depth)
             ],
         )
+    for name, rows in _extra_tables(data):
+        table(name[0], name[1:], rows)
     if diagnostics:
         found = data["diagnostics"]
         shown = {name: values for name, values in found["columns"].items() if values is not None}
@@ -145,3 +171,45 @@ def _rho(
             say(f"not measured: {name}: {reason}")
     if out is not None:
         say(f"written: {out / 'rho.json'}")
+
+
+def _actual_error(view: ModelView, compressed: str, ids: Tensor) -> dict[str, Any]:
+    """Energies of the error that a compressed model really makes, and rho of that model."""
+    import numpy as np
+
+    from peelverify.compress.record import read_record
+    from peelverify.models.load import load_model, resolve_model
+    from peelverify.rho.inject import residual_profile
+    from peelverify.rho.measure import measure_rho
+
+    directory = resolve_model(compressed)
+    small = load_model(directory)
+    record = read_record(directory)
+    profile = residual_profile(view, small, ids, kept=None if record is None else record["kept"])
+    again = measure_rho(small, ids)
+    return profile.to_json() | {"rho_of_compressed_median": np.median(again.rho, axis=0).tolist()}
+
+
+def _extra_tables(data: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], list[tuple[Any, ...]]]]:
+    """Tables of ``--inject`` and ``--against``."""
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.4g}"
+
+    if "injected" in data:
+        noise = data["injected"]
+        columns = noise["amplification_median"], noise["absolute_amplification_median"]
+        rows = [(t, number(a), number(b)) for t, (a, b) in enumerate(zip(*columns, strict=True))]
+        title = f"noise put in after each block, what is left after the last (measured; {noise['draws']} draws)"
+        yield (title, "block", "relative energy, end over start", "absolute error, end over start"), rows
+    if "against" in data:
+        found = data["against"]
+        ratio = [None, *found["ratio"]]
+        columns = found["energy"], ratio, found["absolute_energy"]
+        rows = [(t, *map(number, row)) for t, row in enumerate(zip(*columns, strict=True))]
+        yield (
+            f"actual error of {found['model']} (measured; a deleted block counts as the identity)",
+            "block", "V (|e|^2/|h|^2)", "its ratio", "|e|^2",
+        ), rows
+        after = ", ".join(map(number, found["rho_of_compressed_median"]))
+        yield ("rho of that model, measured again", "rho"), [(after,)]

@@ -83,9 +83,24 @@ def test_memory_is_counted(pair, ids):
         assert found["peak_bytes"] is None or view.device.type == "cuda"
 
 
+def test_components_have_errors_not_ratios(pair, capsys):
+    """One row a kind of matrix, with the error of the difference, as the library gives them."""
+    from peelverify.cli.inputs import text_windows
+    from peelverify.compress import component_sensitivity, round_to_nearest
+
+    data = json.loads(run(capsys, pair[0], *FAST, "--components", 3, "--json"))["components"]
+    view, ids = load_model(pair[0]), text_windows(pair[0], os.__file__, tokens=256, window=64)
+    wanted = component_sensitivity(view, ids, lambda rows: round_to_nearest(rows, 3).weight)
+    assert [r["component"] for r in data["rows"]] == list(view.linears(0)) == [r.component for r in wanted]
+    assert [r["delta_loss_nats_per_token"] for r in data["rows"]] == [r.effect.delta_loss for r in wanted]
+    text = run(capsys, pair[0], *FAST, "--components", 3)
+    assert "standard error" in text and "mlp.up_proj" in text and "ratio" not in text
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--components", "1"], "--components"),
         (["--repeats", "3"], "--repeats"),
         (["--limit", "5"], "--tasks"),
         (["--tasks", "x", "--limit", "0"], "--limit"),

@@ -143,3 +143,30 @@ def test_product_of_rho_is_not_the_amplification_of_injected_noise(view, ids):
     injected = np.median(inject_noise(view, ids).amplification, axis=0)
     assert product[-1] == injected[-1] == 1
     assert not np.allclose(product, injected, rtol=1e-3)
+
+
+def test_the_command_shows_injections_and_the_actual_error(model_dirs, tmp_path, capsys):
+    """``peelverify rho --inject --against``: the figures of the library, for a quantised and for a shortened model."""
+    import os
+
+    from peelverify.cli.app import main
+    from peelverify.cli.inputs import text_windows
+
+    model = str(model_dirs["llama"])
+    ids = text_windows(model, os.__file__, tokens=128, window=32)
+    whole = load_model(model)
+    fast = ["--tokens", "128", "--window", "32", "--text", os.__file__, "--draws", "2"]
+    for method, kept in (["rtn", "--bits", "3"], None), (["delete", "--layers", "1"], [0, 2]):
+        small = tmp_path / method[0]
+        assert main(["compress", model, "--method", *method, "--out", str(small)]) == 0
+        capsys.readouterr()
+        assert main(["rho", model, *fast, "--inject", "--against", str(small), "--json"]) == 0
+        data = json.loads(capsys.readouterr().out)
+        wanted = residual_profile(whole, load_model(small), ids, kept=kept)
+        assert data["against"]["energy"] == wanted.energy.tolist()
+        noise = inject_noise(whole, ids, draws=2)
+        assert data["injected"]["amplification_median"] == np.median(noise.amplification, axis=0).tolist()
+        assert len(data["against"]["rho_of_compressed_median"]) == (3 if kept is None else 2) - 1
+        assert main(["rho", model, *fast, "--inject", "--against", str(small)]) == 0
+        out = capsys.readouterr().out
+        assert "actual error of" in out and "noise put in after each block" in out and "measured again" in out

@@ -9,7 +9,8 @@ and gated products are no longer than the largest gate input times the length of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -21,6 +22,7 @@ from torch.nn import functional
 
 from peelverify.certify.checker import round_up, spell
 from peelverify.enclose import norm_fro_upper, norm_op2_upper, sqrt_upper
+from peelverify.enclose.operator import Stacked
 from peelverify.models.blockwise import BlockSource
 from peelverify.models.view import ModelView
 
@@ -28,6 +30,8 @@ __all__ = ["LAYOUTS", "Layout", "every_input"]
 
 _U = Fraction(1, 2**53)
 _UNIT = 2.0**-53
+_SLAB = 1 << 18
+"""Entries of a matrix converted to float64 at a time."""
 ACTIVATIONS = frozenset({
     "relu", "silu", "swish", "gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python", "quick_gelu", "tanh",
 })
@@ -100,32 +104,67 @@ LAYOUTS: dict[str, Layout] = {
 
 @dataclass
 class _Affine:
-    """A linear map with the scale and shift of the norm before it folded in, in float64.
+    """A linear map with the scale and shift of the norm before it folded in; float64 parts of it are made on demand.
 
-    ``matrix`` is within ``4 u`` of each exact entry, relative; ``offset`` within ``slack`` of the exact offset.
+    Each entry of a part is within ``4 u`` of the exact one, relative; ``offset`` within ``slack`` of the exact offset.
     """
 
-    matrix: np.ndarray
+    weight: Tensor
+    scale: np.ndarray | None
     offset: np.ndarray
     slack: np.ndarray
     source: tuple[Tensor, ...]
     exact: bool = False
 
+    def part(self, index: Any, *, transposed: bool = False) -> np.ndarray:
+        """Some rows in float64; of the transposed map if asked."""
+        weight = self.weight[:, index].T if transposed else self.weight[index]
+        found = weight.detach().to(torch.float64, copy=True).cpu().numpy()
+        if self.scale is not None:
+            found *= self.scale[index][:, None] if transposed else self.scale
+        return found
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """All of it in float64."""
+        return self.part(slice(None))
+
+    def stacked(self, minus: _Affine | None = None) -> Stacked:
+        """The map, or its difference to another, with the longer side as rows."""
+        rows, columns = self.weight.shape
+        wide = rows < columns
+
+        def make(start: int, stop: int) -> np.ndarray:
+            found = self.part(slice(start, stop), transposed=wide)
+            return found if minus is None else found - minus.part(slice(start, stop), transposed=wide)
+
+        return Stacked((columns, rows) if wide else (rows, columns), make)
+
     def rows(self, index: Any) -> _Affine:
         """The map to some of the outputs."""
-        return _Affine(self.matrix[index], self.offset[index], self.slack[index], (), self.exact)
+        return _Affine(self.weight[index], self.scale, self.offset[index], self.slack[index], (), self.exact)
 
     def radius(self, root: Fraction) -> Fraction:
         """Bound on the length of the output for inputs of length ``root`` before the scales."""
-        fold = 4 * _U * norm_fro_upper(self.matrix)
-        return round_up((norm_op2_upper(self.matrix) + fold) * root + _length(np.abs(self.offset) + self.slack))
+        matrix = self.stacked()
+        fold = 4 * _U * matrix.frobenius()
+        return round_up((norm_op2_upper(matrix) + fold) * root + _length(np.abs(self.offset) + self.slack))
 
     def largest(self, root: Fraction) -> Fraction:
         """Bound on the size of any single output."""
-        n = self.matrix.shape[1]
-        rows = np.sqrt(np.vecdot(self.matrix, self.matrix)) * (1 + (n + 16) * _UNIT)
+        outputs, inputs = self.weight.shape
+        rows = np.empty(outputs)
+        for index in _slabs(self.weight):
+            part = self.part(index)
+            rows[index] = np.sqrt(np.vecdot(part, part)) * (1 + (inputs + 16) * _UNIT)
         ends = rows * (float(root) * (1 + 4 * _UNIT)) + np.abs(self.offset) + self.slack
         return Fraction(float(ends.max() * (1 + 16 * _UNIT)))
+
+
+def _slabs(weight: Tensor) -> Iterator[slice]:
+    """Some rows of a matrix at a time."""
+    step = max(1, _SLAB // weight.shape[1])
+    return (slice(start, start + step) for start in range(0, weight.shape[0], step))
 
 
 def _length(vector: np.ndarray) -> Fraction:
@@ -140,27 +179,25 @@ def _wide(tensor: Tensor | None, size: int, fill: float) -> np.ndarray:
 
 def _affine(linear: nn.Module, norm: nn.Module | None, unit_offset: bool) -> _Affine:
     weight = ModelView.weight(linear)
-    w = weight.detach().to(torch.float64, copy=True).cpu().numpy()
-    outputs, inputs = w.shape
+    outputs, inputs = weight.shape
     bias = getattr(linear, "bias", None)
-    b = _wide(bias, outputs, 0.0)
+    offset, slack = _wide(bias, outputs, 0.0), np.zeros(outputs)
     scale_tensor = getattr(norm, "weight", None)
     shift_tensor = getattr(norm, "bias", None)
-    scale = _wide(scale_tensor, inputs, 0.0 if unit_offset else 1.0)
-    if unit_offset:
-        scale = 1.0 + scale
+    scale = None if scale_tensor is None else _wide(scale_tensor, inputs, 1.0) + (1.0 if unit_offset else 0.0)
     exact = not unit_offset and not any(
         t is not None and t.dtype == torch.float64 for t in (weight, scale_tensor)
     )
     tensors = tuple(t for t in (weight, bias, scale_tensor, shift_tensor) if t is not None)
-    if shift_tensor is None:
-        offset, slack = b, np.zeros(outputs)
-    else:
-        shift = _wide(shift_tensor, inputs, 0.0)
-        offset = w @ shift + b
-        slack = (inputs + 8) * _UNIT * 1.01 * (np.abs(w) @ np.abs(shift) + np.abs(b))
-    w *= scale
-    return _Affine(w, offset, slack, tensors, exact)
+    plain = _Affine(weight, None, offset, slack, tensors, exact)
+    if shift_tensor is not None:
+        shift, b = _wide(shift_tensor, inputs, 0.0), offset
+        offset, slack = np.empty(outputs), np.empty(outputs)
+        for index in _slabs(weight):
+            w = plain.part(index)
+            offset[index] = w @ shift + b[index]
+            slack[index] = (inputs + 8) * _UNIT * 1.01 * (np.abs(w) @ np.abs(shift) + np.abs(b[index]))
+    return _Affine(weight, scale, offset, slack, tensors, exact)
 
 
 def _same(first: _Affine, second: _Affine) -> bool:
@@ -171,14 +208,16 @@ def _same(first: _Affine, second: _Affine) -> bool:
 
 
 def _change(first: _Affine, second: _Affine) -> tuple[Fraction, Fraction]:
-    """Bounds on the operator norm and on the length of the offset of the difference; uses up ``second``."""
+    """Bounds on the operator norm and on the length of the offset of the difference."""
     if _same(first, second):
         return Fraction(0), Fraction(0)
     # each folding rounds at most twice (1 + weight, product), the difference once; products of narrow types are exact
-    fold = 4 * _U * (norm_fro_upper(first.matrix) + norm_fro_upper(second.matrix))
-    difference = np.subtract(second.matrix, first.matrix, out=second.matrix)
-    exact = first.exact and second.exact
-    operator = norm_op2_upper(difference) + (_U * norm_fro_upper(difference) * 2 if exact else fold)
+    difference = second.stacked(first)
+    if first.exact and second.exact:
+        rounded = 2 * _U * difference.frobenius()
+    else:
+        rounded = 4 * _U * (first.stacked().frobenius() + second.stacked().frobenius())
+    operator = norm_op2_upper(difference) + rounded
     size = np.abs(first.offset) + np.abs(second.offset)
     offset = np.abs(second.offset - first.offset) + (first.slack + second.slack + 2 * _UNIT * size) * 1.01
     if np.array_equal(first.offset, second.offset) and not (first.slack.any() or second.slack.any()):
@@ -214,10 +253,9 @@ def _entry(
 
 
 class _Seen:
-    """Largest change of each map's output at a token of one window; measured."""
+    """What the norms and the output maps of a block are given on one window."""
 
-    def __init__(self, f: nn.Module, own: nn.Module, layout: Layout) -> None:
-        self.f, self.own, self.unit_offset = f, own, layout.unit_offset
+    def __init__(self, f: nn.Module, layout: Layout) -> None:
         self.inputs: dict[str, Tensor] = {}
         self.handles = [
             f.get_submodule(name).register_forward_pre_hook(self._remember(name))
@@ -234,11 +272,6 @@ class _Seen:
         for handle in self.handles:
             handle.remove()
 
-    def change(self, name: str, norm: str | None) -> str:
-        x = self.inputs[norm or name]
-        maps = ((m.get_submodule(name), m.get_submodule(norm) if norm else None) for m in (self.f, self.own))
-        return largest_change(x, *maps, unit_offset=self.unit_offset)
-
 
 @torch.no_grad()
 def largest_change(
@@ -247,8 +280,8 @@ def largest_change(
 ) -> str:
     """Largest 2-norm over tokens of the difference of two maps behind their norms on one input, in float64."""
     x = x.detach().to(torch.float64)
-    outputs = []
-    for linear, norm in (first, second):
+    inputs = []
+    for _, norm in (first, second):
         y = x
         if norm is not None:
             shift = getattr(norm, "bias", None)
@@ -259,9 +292,17 @@ def largest_change(
             if getattr(norm, "weight", None) is not None:
                 y = y * (norm.weight.double() + (1.0 if unit_offset else 0.0))
             y = y if shift is None else y + shift.double()
-        bias = getattr(linear, "bias", None)
-        outputs.append(functional.linear(y, ModelView.weight(linear).double(), None if bias is None else bias.double()))
-    return f"{float((outputs[1] - outputs[0]).flatten(0, -2).norm(dim=-1).max()):.9g}"
+        inputs.append(y)
+    total = torch.zeros(x.shape[:-1], dtype=torch.float64)
+    for index in _slabs(ModelView.weight(first[0])):
+        outputs = []
+        for y, (linear, _) in zip(inputs, (first, second), strict=True):
+            bias = getattr(linear, "bias", None)
+            outputs.append(functional.linear(
+                y, ModelView.weight(linear)[index].double(), None if bias is None else bias[index].double()
+            ).cpu())
+        total += (outputs[1] - outputs[0]).square().sum(-1)
+    return f"{float(total.max().sqrt()):.9g}"
 
 
 @torch.no_grad()
@@ -303,13 +344,14 @@ def every_input(
                 left_out.append({"block": t, "name": "all", "reason": "the block was deleted"})
                 state = calls[t].run(f, state)
             else:
-                with compressed.block(list(kept).index(t)) as own:
-                    watch = _Seen(f, own, layout)
-                    try:
-                        state = calls[t].run(f, state)
-                        _block_rows(t, f, own, layout, view, watch, rows, seen, left_out)
-                    finally:
-                        watch.close()
+                watch = _Seen(f, layout)
+                try:
+                    state = calls[t].run(f, state)
+                finally:
+                    watch.close()
+        if t in kept:
+            places = ((original, t), (compressed, list(kept).index(t)))
+            _block_rows(t, places, layout, view, watch.inputs, rows, seen, left_out)
         if on_progress is not None:
             on_progress(t + 1, view.depth + 1, "every input")
     _head_row(original, compressed, layout, state, rows, seen, left_out)
@@ -319,46 +361,54 @@ def every_input(
 
 
 def _block_rows(
-    t: int, f: nn.Module, own: nn.Module, layout: Layout, view: ModelView, watch: _Seen,
+    t: int, places: tuple[tuple[BlockSource, int], ...], layout: Layout, view: ModelView, inputs: dict[str, Tensor],
     rows: list[dict[str, Any]], seen: list[str], left_out: list[dict[str, Any]],
 ) -> None:
     root = _root(view.width)
     if getattr(view.config, "do_layer_norm_before", True) is False:
         left_out.append({"block": t, "name": "all", "reason": "this model normalises after its maps, not before"})
         return
+
+    @contextmanager
+    def maps(name: str, norm: str | None) -> Iterator[tuple[_Affine, _Affine]]:
+        """One map of both models, in memory inside the context only; its largest change on the window is noted."""
+        names = (name,) if norm is None else (name, norm)
+        with ExitStack() as held:
+            blocks = [held.enter_context(source.modules(index, names)) for source, index in places]
+            pairs = [(b.get_submodule(name), b.get_submodule(norm) if norm else None) for b in blocks]
+            first, second = (_affine(*pair, layout.unit_offset and norm is not None) for pair in pairs)
+            yield first, second
+            seen.append(largest_change(inputs[norm or name], *pairs, unit_offset=layout.unit_offset))
+
     cut: list[Fraction] = []
     hidden: list[Fraction] = []
     for norm, names in ((layout.attention_norm, layout.projections), (layout.mlp_norm, layout.hidden)):
         for name in names:
-            first, second = (
-                _affine(m.get_submodule(name), m.get_submodule(norm), layout.unit_offset) for m in (f, own)
-            )
-            rows.append(_entry(t, name, "norm", first, second, root, dimension=view.width))
-            seen.append(watch.change(name, norm))
-            if name == layout.values:
-                cut = [first.rows(i).radius(root) for i in _value_rows(layout, view, len(first.matrix))]
-            if norm == layout.mlp_norm:
-                hidden += _hidden_bounds(first, name, layout, root)
+            with maps(name, norm) as (first, second):
+                rows.append(_entry(t, name, "norm", first, second, root, dimension=view.width))
+                if name == layout.values:
+                    cut = [first.rows(i).radius(root) for i in _value_rows(layout, view, len(first.weight))]
+                if norm == layout.mlp_norm:
+                    hidden += _hidden_bounds(first, name, layout, root)
     copies = int(view.config.num_attention_heads) // len(cut)
     parts = [radius for radius in cut for _ in range(copies)]
     radius = sqrt_upper(sum((p**2 for p in parts), Fraction(0)))
-    name = layout.attention_out
-    first, second = (_affine(m.get_submodule(name), None, False) for m in (f, own))
-    rows.append(_entry(t, name, "attention", first, second, radius, parts=[spell(p) for p in parts]))
-    seen.append(watch.change(name, None))
+    with maps(layout.attention_out, None) as (first, second):
+        rows.append(
+            _entry(t, layout.attention_out, "attention", first, second, radius, parts=[spell(p) for p in parts])
+        )
     name = layout.mlp_out
     act = next((a for k in ("hidden_activation", "hidden_act", "activation_function")
                 if (a := getattr(view.config, k, None))), None)
     if act not in ACTIVATIONS:
         left_out.append({"block": t, "name": name, "reason": f"no bound |act z| <= |z| is known for {act}"})
         return
-    first, second = (_affine(m.get_submodule(name), None, False) for m in (f, own))
-    if layout.gated:
-        m, c = hidden
-        rows.append(_entry(t, name, "gate", first, second, round_up(m * c), parts=[spell(m), spell(c)]))
-    else:
-        rows.append(_entry(t, name, "activation", first, second, hidden[0]))
-    seen.append(watch.change(name, None))
+    with maps(name, None) as (first, second):
+        if layout.gated:
+            m, c = hidden
+            rows.append(_entry(t, name, "gate", first, second, round_up(m * c), parts=[spell(m), spell(c)]))
+        else:
+            rows.append(_entry(t, name, "activation", first, second, hidden[0]))
 
 
 def _hidden_bounds(map_: _Affine, name: str, layout: Layout, root: Fraction) -> list[Fraction]:
@@ -367,7 +417,7 @@ def _hidden_bounds(map_: _Affine, name: str, layout: Layout, root: Fraction) -> 
         return [map_.radius(root)]
     if len(layout.hidden) == 2:
         return [map_.largest(root) if name == layout.hidden[0] else map_.radius(root)]
-    half = len(map_.matrix) // 2
+    half = len(map_.weight) // 2
     return [map_.rows(slice(0, half)).largest(root), map_.rows(slice(half, None)).radius(root)]
 
 

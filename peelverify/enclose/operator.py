@@ -29,7 +29,7 @@ from peelverify.enclose.dyadic import round_down, round_up, sqrt_lower, sqrt_upp
 from peelverify.enclose.frobenius import ETA, UNIT, norm_fro_lower, norm_fro_upper, sum_sq
 from peelverify.registry import mirrors
 
-__all__ = ["certificate_slack", "norm_op2_lower", "norm_op2_upper"]
+__all__ = ["Stacked", "certificate_slack", "norm_op2_lower", "norm_op2_upper"]
 
 _START = 2.0**-22
 """Room above the estimate of c^2 at which the first certificate is tried."""
@@ -38,36 +38,76 @@ _ENOUGH = 1e-8
 _BLOCK = 512
 _PIECE = 1 << 22
 """Entries of the matrix converted to float64 at a time."""
+_SLAB = 1 << 18
+"""Entries of a stacked matrix that are made at a time."""
+
+
+class Stacked:
+    """A float64 matrix that is made some rows at a time, whenever they are asked for, and never held whole.
+
+    Args:
+        shape: rows and columns, the rows the longer side; transpose what is wider than tall.
+        make: ``make(start, stop)`` gives rows ``start`` to ``stop`` as a float64 array (stop - start, columns).
+    """
+
+    def __init__(self, shape: tuple[int, int], make: Callable[[int, int], np.ndarray]) -> None:
+        self.shape, self.make = shape, make
+
+    def pieces(self) -> Iterator[np.ndarray]:
+        """All rows, some at a time."""
+        rows, columns = self.shape
+        step = max(1, _SLAB // max(1, columns))
+        for start in range(0, rows, step):
+            yield self.make(start, min(start + step, rows))
+
+    def frobenius(self) -> Fraction:
+        """Exact dyadic not below the Frobenius norm."""
+        return sqrt_upper(sum((sum_sq(piece).hi for piece in self.pieces()), Fraction(0)))
 
 
 class _Matrix:
     """A matrix with its rows the shorter side, divided by 2**shift where its squares would leave float64."""
 
     def __init__(self, array: Any) -> None:
-        raw = stored(array, name="matrix")
-        require_matrix(raw)
-        require_exact_products(raw.size * min(raw.shape))
-        self.raw = raw.T if raw.shape[0] > raw.shape[1] else raw
-        self.rows, self.columns = self.raw.shape
-        low, high = (float(raw.min()), float(raw.max())) if raw.size else (0.0, 0.0)
-        self.top = max(-low, high)
-        if not np.isfinite(self.top):
-            require_finite(raw, name="matrix")
+        self.stacked = array if isinstance(array, Stacked) else None
+        if self.stacked is not None:
+            self.columns, self.rows = array.shape
+            parts, self.raw, narrow = self.stacked.pieces(), None, False
+        else:
+            raw = stored(array, name="matrix")
+            require_matrix(raw)
+            self.raw = raw.T if raw.shape[0] > raw.shape[1] else raw
+            self.rows, self.columns = self.raw.shape
+            parts, narrow = iter([raw]), is_narrow(raw)
+        self.size = self.rows * self.columns
+        require_exact_products(self.size * min(self.rows, self.columns))
+        self.top = 0.0
+        for part in parts if self.size else ():
+            top = max(-float(part.min()), float(part.max()))
+            if not np.isfinite(top):
+                require_finite(part, name="matrix")
+            self.top = max(self.top, top)
         far = self.top > 0 and not 2.0**-200 < self.top < 2.0**200
-        self.shift = int(np.frexp(self.top)[1]) if far and not is_narrow(raw) else 0
+        self.shift = int(np.frexp(self.top)[1]) if far and not narrow else 0
 
     def pieces(self) -> Iterator[np.ndarray]:
         """Float64 pieces (rows, some columns), side by side."""
+        for piece in self._unscaled():
+            yield np.ldexp(piece, -self.shift) if self.shift else piece
+
+    def _unscaled(self) -> Iterator[np.ndarray]:
+        if self.stacked is not None:
+            yield from (piece.T for piece in self.stacked.pieces())
+            return
         width = max(1, _PIECE // max(1, self.rows))
         if self.raw.dtype == np.float64 and not self.shift:
-            width = max(width, self.columns if self.raw.size <= 2 * _PIECE else width)
+            width = max(width, self.columns if self.size <= 2 * _PIECE else width)
         for start in range(0, self.columns, width):
-            piece = self.raw[:, start : start + width].astype(np.float64, copy=False)
-            yield np.ldexp(piece, -self.shift) if self.shift else piece
+            yield self.raw[:, start : start + width].astype(np.float64, copy=False)
 
     def lost(self) -> Fraction:
         """Bound on the norm of what scaling down lost to underflow, half a subnormal step an entry."""
-        return self.raw.size * ETA if self.shift else Fraction(0)
+        return self.size * ETA if self.shift else Fraction(0)
 
     def gram(self) -> np.ndarray:
         """The product with its own transpose, lower triangle, computed in float64."""
@@ -240,7 +280,8 @@ def norm_op2_upper(array: Any) -> Fraction:
     """Exact dyadic not below the spectral norm of the stored values, less than 1e-6 relative above it.
 
     Args:
-        array: matrix, numpy array or torch tensor, float16, bfloat16, float32 or float64; may be empty.
+        array: matrix, numpy array or torch tensor, float16, bfloat16, float32 or float64; may be empty. Or a
+            `Stacked` matrix, which is never whole in memory.
 
     Returns:
         Zero exactly for a zero or empty matrix.
@@ -268,7 +309,7 @@ def norm_op2_upper(array: Any) -> Fraction:
     a = _Matrix(array)
     if a.top == 0:
         return Fraction(0)
-    frobenius = norm_fro_upper(array)
+    frobenius = array.frobenius() if a.stacked is not None else norm_fro_upper(array)
     if a.rows == 1:
         return frobenius
     ceiling = float(frobenius / Fraction(2) ** a.shift) ** 2
@@ -332,6 +373,6 @@ def norm_op2_lower(array: Any) -> Fraction:
     image = np.concatenate([piece.T @ vector for piece in a.pieces()])
     length = sqrt_upper(sum_sq(vector).hi)
     # |fl(A^T x) - A^T x| <= gamma |A|^T|x|, whose norm is at most gamma |A|_F |x|
-    loss = (gamma(UNIT, a.rows) * norm_fro_upper(array) / scale + 2 * a.lost()) * length + a.raw.size * ETA
+    loss = (gamma(UNIT, a.rows) * norm_fro_upper(array) / scale + 2 * a.lost()) * length + a.size * ETA
     stretch = (sqrt_lower(sum_sq(image).lo) - loss) / length * scale
     return round_down(max(stretch, entry, Fraction(0)))

@@ -158,3 +158,19 @@ def test_what_is_no_matrix_is_refused() -> None:
         norm_op1_upper(np.ones((2, 2), int))
     for empty in (np.zeros((0, 3)), np.zeros((3, 0))):
         assert norm_op2_upper(empty) == norm_op2_lower(empty) == norm_op1_upper(empty) == 0
+
+
+@pytest.mark.parametrize("shape", [(50, 7), (7, 7), (1, 1), (900, 3), (5, 1)])
+@pytest.mark.parametrize("scale", [1.0, 1e-250, 1e250])
+def test_a_stacked_matrix_has_the_bounds_of_the_whole_one(shape, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made a few rows at a time, the bound is one for the same matrix and as sharp; zeros and NaN are seen."""
+    monkeypatch.setattr(operator_module, "_SLAB", 10)
+    array = np.random.default_rng(shape[0]).standard_normal(shape) * scale
+    stacked = operator_module.Stacked(shape, lambda start, stop: array[start:stop])
+    bound, whole = norm_op2_upper(stacked), norm_op2_upper(array)
+    assert norm_op2_lower(array) <= bound <= whole * (1 + Fraction(1, 10**6))
+    truth = sum((Fraction(x) ** 2 for x in array.ravel().tolist()), Fraction(0))
+    assert truth <= stacked.frobenius() ** 2 <= truth * (1 + Fraction(1, 10**11))
+    assert norm_op2_upper(operator_module.Stacked(shape, lambda start, stop: 0 * array[start:stop])) == 0
+    with pytest.raises(NonFiniteError):
+        norm_op2_upper(operator_module.Stacked(shape, lambda start, stop: array[start:stop] * np.nan))

@@ -195,9 +195,9 @@ def body(report: measure.Report, arguments: argparse.Namespace) -> None:
             "peelverify": lambda: quantize_model(view, 4, method="gptq", input_ids=ids),
             "llm-compressor": _llm_compressor(view, ids, "gptq"),
         }),
-        ("rho, 8 draws, against 9 forward passes", {
-            "independent": lambda: independent_passes(view, ids, 9),
-            "peelverify": lambda: measure_rho(view, ids, draws=8),
+        ("rho, 2 draws, against 3 forward passes", {
+            "independent": lambda: independent_passes(view, ids, 3),
+            "peelverify": lambda: measure_rho(view, ids, draws=2),
         }),
         ("block influence", {
             "independent": lambda: independent_block_influence(view, ids),

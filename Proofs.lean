@@ -6,6 +6,7 @@ public import Proofs.Certificate
 public import Proofs.Compression
 public import Proofs.Counting
 public import Proofs.Enclose
+public import Proofs.Exponential
 public import Proofs.Field
 public import Proofs.Layers
 public import Proofs.Logits

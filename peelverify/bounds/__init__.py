@@ -20,6 +20,7 @@ __all__ = [
     "certificate",
     "compression",
     "counting",
+    "exponential",
     "layers",
     "matrix",
     "peeling",

@@ -48,6 +48,10 @@ THEOREMS = (
     "PeelVerify.abs_loss_change_le_osc",
     "PeelVerify.logPartition_sub_mem",
     "PeelVerify.kl_le_osc",
+    "PeelVerify.loss_change_enclosure",
+    "PeelVerify.kl_enclosure",
+    "PeelVerify.expLower_le",
+    "PeelVerify.le_expUpper",
     "PeelVerify.check_sound",
 )
 RADIUS_THEOREMS = ("PeelVerify.rmsNorm_radius", "PeelVerify.layerNorm_radius")

@@ -103,22 +103,15 @@ def round_out(lo: Fraction, hi: Fraction) -> tuple[Fraction, Fraction]:
 
 
 def exp_out(lo: Fraction, hi: Fraction) -> tuple[Fraction, Fraction]:
-    """64-bit numbers below ``exp(lo)`` and above ``exp(hi)``: a Taylor sum with remainder, squared up again."""
+    """64-bit numbers below ``exp(lo)`` and above ``exp(hi)``: a tangent, squared up again, rounded outward."""
     ends = []
-    for x, up in ((lo, False), (hi, True)):
-        if 0 < abs(x) < Fraction(1, 1 << 66):  # 1 + x - x^2 <= exp(x) <= 1 + x + x^2
-            ends.append(round_up(1 + x + x * x) if up else round_down(1 + x - x * x))
-            continue
-        halvings = max(0, abs(x.numerator).bit_length() - x.denominator.bit_length() + 2)
-        y = x / 2**halvings  # at most 1/2 in size
-        term = total = Fraction(1)
-        for i in range(1, 24):
-            term = term * y / i
-            total += term
-        total += abs(term) if up else -abs(term)  # the terms left out add up to less than the last one
+    for x, rounded in ((lo, round_down), (hi, round_up)):
+        halvings = 160 + 2 * max(0, abs(x.numerator).bit_length() - x.denominator.bit_length() + 1)
+        piece = x / 2**halvings  # 1 + y <= exp(y) <= 1 / (1 - y), and x^2 / 2^halvings is the relative gap
+        value = rounded(1 / (1 - piece) if rounded is round_up else 1 + piece, 384)
         for _ in range(halvings):
-            total = round_up(total * total, 128) if up else round_down(total * total, 128)
-        ends.append(round_up(total) if up else round_down(total))
+            value = rounded(value * value, 384)
+        ends.append(rounded(value))
     return ends[0], ends[1]
 
 

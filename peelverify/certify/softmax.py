@@ -1,31 +1,43 @@
 """What a change of the logits does to loss and divergence, enclosed from both sides in float64.
 
 The exponential is computed here, from operations that IEEE 754 rounds correctly, because the error of a
-library's ``exp`` is not known. With ``u = 2**-53`` and ``x = (1024 k + j) ln2 / 1024 + r``:
+library's ``exp`` is not known. Every error bound is a function of `peelverify.bounds.exponential`, that is, a
+theorem of ``Proofs/Exponential.lean``; what the theorems assume of the code is, with ``u = 2**-53``,
+``h = ln2 / 1024`` and ``x = n h + r``:
 
-* ``n = 1024 k + j`` is at most ``2**20`` in size for ``x >= -700`` and ``ln2/1024`` is split into a part of 30
-  bits, so that ``n`` times it is exact, and the rest; hence ``r`` is within ``1e-3 u`` and ``|r| <= 3.4e-4``;
-* ``1 + r (1 + r (1/2 + r/6))`` misses ``e**r`` by at most ``r**4/24 (1 + |r|) <= 5.1 u`` and rounds by ``1.1 u``;
-* the table of ``2**(j/1024)`` is correctly rounded from 40 digits, the product rounds once, scaling by ``2**k``
-  is exact: ``9 u`` in all, relative. A logit minus the row's largest carries one rounding, ``|x| u <= 700 u``.
+* ``n`` is at most ``2**20`` in size for ``x >= -700``, and ``h`` is split into a part of 30 bits, so that ``n``
+  times it is exact, and the rest, rounded to float64; so ``|r|`` is at most ``_PART``, and the three roundings
+  of ``r`` together with that of the argument ``z - max z`` are at most ``_REST``;
+* the table of ``2**(j/1024)`` is correctly rounded, and scaling by ``2**(n // 1024)`` is exact, since no result
+  is below ``e**-700``. Tests compare split and table with exact integers.
 
-So each term of ``sum exp(z - max z)`` is within `EXP_ERROR` = ``2**-43`` relative; terms below ``e**-700`` are
-raised to it, which is less than that in a sum that is at least 1. Tests compare with the balls of python-flint.
+Arguments below -700 are raised to -700, which is less than ``2**-1009`` of a sum that is at least 1.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
 
 import mpmath
 import numpy as np
 
+from peelverify.bounds import exponential as theory
+from peelverify.bounds.rounding import gamma
+from peelverify.enclose.dyadic import round_up
+
 __all__ = ["EXP_ERROR", "LossChange", "exp_of_nonpositive", "loss_change"]
 
-EXP_ERROR = 2.0**-43
+_UNIT = Fraction(1, 2**53)
+_ETA = Fraction(1, 2**1075)
 _LOWEST = -700.0
 _STEPS = 1024
 _PIECE = 2048
+_HALVINGS = 80
+_PART = Fraction(35, 100_000)
+_REST = 701 * _UNIT
 with mpmath.workdps(40):
     _STEP = mpmath.log(2) / _STEPS
     _TABLE = np.array([float(mpmath.power(2, mpmath.mpf(j) / _STEPS)) for j in range(_STEPS)])
@@ -34,14 +46,30 @@ with mpmath.workdps(40):
     _LOW = float(_STEP - _HIGH)
 
 
+def _polynomial_error() -> Fraction:
+    """Relative error of the polynomial as evaluated below, for parts of at most `_PART`."""
+    size, error = Fraction(1, 6) * (1 + _UNIT), Fraction(1, 6) * _UNIT
+    for constant in (Fraction(1, 2), Fraction(1), Fraction(1)):
+        error, size = theory.horner_error(_UNIT, _ETA, _PART, error, size, constant), constant + _PART * size
+        size += error
+    return (error + theory.exp_taylor_error(_PART, _HALVINGS)) / (1 - _PART)  # e**r is at least 1 - |r|
+
+
+EXP_ERROR = theory.exp_error(_UNIT, _polynomial_error(), _UNIT, _REST)
+"""Relative error of each computed ``exp(z - max z)``, an exact `Fraction`: about 2 * 701 units."""
+
+_ABOVE_LOWEST = theory.exp_upper(Fraction(_LOWEST), 40, round_up)
+
+
 def exp_of_nonpositive(x: np.ndarray) -> np.ndarray:
-    """Exponential of numbers <= 0, within ``9 * 2**-53`` relative of ``exp(max(x, -700))``.
+    """Exponential of numbers <= 0, nearly as exact as float64 allows.
 
     Args:
         x: float64 array, every entry <= 0 (-inf allowed).
 
     Returns:
-        float64 array of the same shape; exactly 1 where ``x`` is 0.
+        float64 array of the same shape, within `EXP_ERROR` relative of ``exp(max(x, -700))``, also if ``x``
+        itself carries one rounding; exactly 1 where ``x`` is 0.
     """
     x = np.maximum(x, _LOWEST)
     n = np.rint(x * _INVERSE)
@@ -67,14 +95,43 @@ def _row_sums(values: np.ndarray) -> np.ndarray:
     return np.add.reduceat(values, range(0, values.shape[1], _PIECE), axis=1).sum(axis=1)
 
 
-def _log_of_sum(total: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Logarithm of numbers >= 1 and a bound on its error, checked with `exp_of_nonpositive`.
+@dataclass(frozen=True)
+class _Errors:
+    """Error bounds that depend on the size of the vocabulary only, rounded up to float64.
 
-    If ``total * exp(-guess) = 1 + d`` then ``log total = guess + log(1 + d)`` and ``|log(1 + d)| <= 2 |d|``.
+    Attributes:
+        log: relative error of a sum of terms times the exponential of a guess.
+        mean: error of a mean under the softmax, for values of size one.
     """
+
+    log: float
+    mean: float
+
+
+def _above(x: Fraction) -> float:
+    return math.nextafter(float(x), math.inf)
+
+
+@cache
+def _errors(vocabulary: int) -> _Errors:
+    """Compose the theorems: terms, their sum, the product with ``exp(-guess)``, and the mean."""
+    in_terms = theory.terms_error(vocabulary, EXP_ERROR, _ABOVE_LOWEST)
+    # at most 2048 + vocabulary/2048 roundings on the path of a term
+    in_total = gamma(_UNIT, min(vocabulary, _PIECE) + vocabulary // _PIECE + 4)
+    in_sum = theory.relative_product(in_terms, in_total)
+    # a product rounds once on its own and once in each addition; its factor, a difference, once
+    in_numerator = theory.relative_product(gamma(_UNIT, vocabulary + 1), _UNIT)
+    return _Errors(
+        _above(theory.relative_product(theory.relative_product(in_sum, EXP_ERROR), _UNIT)),
+        _above(theory.mean_error(in_terms, in_numerator, in_total, _UNIT)),
+    )
+
+
+def _log_of_sum(total: np.ndarray, relative: float) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithm of numbers >= 1 and `theory.log_error` of it, outward; the exponential checks the guess."""
     guess = np.maximum(np.log(total), 0.0)
-    rest = total * exp_of_nonpositive(-guess) - 1.0
-    return guess, 2 * (np.abs(rest) + 2 * EXP_ERROR)
+    off = (np.abs(total * exp_of_nonpositive(-guess) - 1.0) + relative) * (1 + 2.0**-50)
+    return guess, np.where(off < 0.25, off / (1 - 2 * np.minimum(off, 0.25)) * (1 + 2.0**-50), np.inf)
 
 
 @dataclass(frozen=True)
@@ -118,8 +175,9 @@ def loss_change(before: np.ndarray, after: np.ndarray, target: np.ndarray) -> Lo
 
     Guarantee:
         Outward arithmetic on the stored logits. ``theorem_*`` and ``oscillation`` bound by
-        `PeelVerify.logPartition_sub_mem` and `PeelVerify.abs_loss_sub_le_osc`; the sharp bounds by the
-        exponential above.
+        `PeelVerify.logPartition_sub_mem` and `PeelVerify.abs_loss_sub_le_osc`; the sharp bounds by
+        `PeelVerify.loss_change_enclosure` and `PeelVerify.kl_enclosure`, fed by `PeelVerify.exp_computed_error`,
+        `PeelVerify.raised_terms_error`, `PeelVerify.log_enclosure` and `PeelVerify.mean_computed_error`.
     """
     rows = np.arange(len(before))
     change = after - before
@@ -133,18 +191,16 @@ def loss_change(before: np.ndarray, after: np.ndarray, target: np.ndarray) -> Lo
         terms = exp_of_nonpositive(logits - peak[:, None])
         parts.append((peak, terms, _row_sums(terms)))
     (peak_b, terms_b, sum_b), (peak_a, _, sum_a) = parts
-    # terms within EXP_ERROR, then at most 2048 + vocabulary/2048 roundings on the path of a term
-    roundings = (min(before.shape[1], _PIECE) + before.shape[1] // _PIECE + 4) * 2.0**-53
-    in_sum = 1.01 * (EXP_ERROR + roundings)
-    (log_b, error_b), (log_a, error_a) = _log_of_sum(sum_b), _log_of_sum(sum_a)
+    errors = _errors(before.shape[1])
+    (log_b, error_b), (log_a, error_a) = (_log_of_sum(total, errors.log) for total in (sum_b, sum_a))
     shift = (peak_a - peak_b) + (log_a - log_b)
     size = np.abs(peak_a - peak_b) + log_a + log_b + largest + 1.0
-    # the logarithm of a sum moves by at most 1.01 of the sum's relative error; six roundings of numbers <= size
-    slack = error_b + error_a + 2.1 * in_sum + 8 * 2.0**-53 * size
-    low, high = shift - at_target - slack, shift - at_target + slack
+    rounding = 8 * 2.0**-53 * size  # six roundings of numbers <= size, and products that underflow
     mean = np.vecdot(terms_b, change) / sum_b
-    # |sum p d| moves by at most max|d| times the relative errors of numerator and denominator
-    kl_slack = slack + 1.01 * largest * (2.1 * in_sum + (before.shape[1] + 4) * 2.0**-53)
+    grow = 1 + 2.0**-50  # the bounds below are themselves sums of floats
+    slack = (error_b + error_a + rounding) * grow  # `theory.change_error`, on arrays
+    low, high = shift - at_target - slack, shift - at_target + slack
+    kl_slack = (slack + largest * errors.mean) * grow
     kl_low, kl_high = np.maximum(shift - mean - kl_slack, 0.0), shift - mean + kl_slack
     theorem_low = _outward(_outward(bottom, -np.inf) - _outward(at_target, np.inf), -np.inf, 1)
     theorem_high = _outward(_outward(top, np.inf) - _outward(at_target, -np.inf), np.inf, 1)

@@ -10,18 +10,17 @@ feed-forward layer. The bound is compared with the worst change that sampling an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-import mpmath
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from peelverify.bounds import universal
+from peelverify.bounds.exponential import exp_upper
 from peelverify.certify.checker import round_up
 from peelverify.certify.everyinput import LAYOUTS, Layout, _Affine, _affine, _change, _same, _value_rows
 from peelverify.enclose import norm_fro_upper, norm_op2_upper, sqrt_lower, sqrt_upper
@@ -129,23 +128,8 @@ def _operator(affine: _Affine) -> Fraction:
 
 
 def _root_of_exp(half: Fraction) -> Fraction:
-    """A number at least exp(half), rounded up; ``half`` has at most 64 bits, so that it is read exactly."""
-    with _precision(96):
-        top = mpmath.iv.mpf(half.numerator) / mpmath.iv.mpf(half.denominator)
-        end = mpmath.mpf(mpmath.iv.exp(top).b)
-    sign, mantissa, exponent, _ = end._mpf_
-    assert not sign
-    return round_up(Fraction(int(mantissa)) * Fraction(2) ** exponent)
-
-
-@contextmanager
-def _precision(bits: int) -> Iterator[None]:
-    before = mpmath.iv.prec
-    mpmath.iv.prec = bits
-    try:
-        yield
-    finally:
-        mpmath.iv.prec = before
+    """A number at least exp(half), rounded up; ``half`` is between 0 and 40."""
+    return round_up(exp_upper(half, 96, lambda x: round_up(x, 256)))
 
 
 def _score_rows(layout: Layout, view: ModelView, which: int) -> list[tuple[str, Any]]:

@@ -38,8 +38,8 @@ def present_parts(certificate: Certificate) -> dict[str, Any] | None:
     seen_change = after - before if before is not None and after is not None else None
     rows = [
         ("Mean change of loss, signed", _span(change, "nats a token"), seen_or_none(seen_change, digits=6),
-         "From the executed logits by outward arithmetic; the exponential is bounded by its own error analysis."),
-        ("The same by theorem alone", _span(signed("loss_change_theorem_mean"), "nats a token"), None,
+         "From the executed logits by outward arithmetic; theorems bound its exponential and logarithm."),
+        ("The same from logits alone", _span(signed("loss_change_theorem_mean"), "nats a token"), None,
          "Between smallest and largest change of a logit, each minus that of the next token."),
         ("Change of loss at a token, from", _span(signed("loss_change_smallest"), "nats"), None,
          "The largest decrease, or the smallest increase."),

@@ -22,6 +22,7 @@ from peelverify.bounds import (
     certificate,
     compression,
     counting,
+    exponential,
     layers,
     matrix,
     peeling,
@@ -359,6 +360,34 @@ TABLE: dict[str, Definition] = {
             Claim(Call("convexityCheck", (M(z), M(f), claim)), layers.convexity_check(z, f, claim))
             for claim in (mu, F(0), mu / 16)
         ],
+    ),
+    "squared": Definition(
+        st.tuples(rationals(-3, 3), st.integers(0, 3)),
+        lambda x, k: number(Call("squared", (Call("id"), k, x)), exponential.squared(x, k)),
+    ),
+    "expLower": Definition(
+        st.tuples(rationals(-2, 2), st.integers(1, 4)),
+        lambda x, k: number(Call("expLower", (Call("id"), k, x)), exponential.exp_lower(x, k)),
+    ),
+    "expUpper": Definition(
+        st.tuples(rationals(-3, 1), st.integers(1, 4)),
+        lambda x, k: number(Call("expUpper", (Call("id"), k, x)), exponential.exp_upper(x, k)),
+    ),
+    "expTaylor": one(exponential.exp_taylor, "expTaylor", mixed(-1, 1)),
+    "expTaylorError": Definition(
+        st.tuples(mixed(-1, 1), st.integers(0, 60)),
+        lambda x, k: number(Call("expTaylorError", (k, x / 16)), exponential.exp_taylor_error(x / 16, k)),
+    ),
+    "hornerError": one(exponential.horner_error, "hornerError", *[mixed(0, 1)] * 6),
+    "relativeProduct": one(exponential.relative_product, "relativeProduct", mixed(0, 1), mixed(0, 1)),
+    "expError": one(
+        exponential.exp_error, "expError", *[mixed(0, 1)] * 3, rationals(0, 1).map(lambda x: x / 2)
+    ),
+    "termsError": one(exponential.terms_error, "termsError", st.integers(1, 50), mixed(0, 1), mixed(0, 1)),
+    "meanError": one(
+        exponential.mean_error,
+        "meanError",
+        *[part for _ in range(2) for part in (mixed(0, 1).map(lambda x: x / 2), mixed(0, 1))],
     ),
     "growth": one(rounding.growth, "growth", units(), st.integers(0, 9)),
     "gamma": one(rounding.gamma, "gamma", units(), st.integers(0, 3)),

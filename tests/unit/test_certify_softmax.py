@@ -11,9 +11,11 @@ from flint import arb, ctx
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from peelverify.bounds import exponential
 from peelverify.certify import softmax
 from peelverify.certify.energy import BlockEnergy, add_energy, as_rows, error_of, window_error
 from peelverify.certify.softmax import exp_of_nonpositive, loss_change
+from peelverify.enclose import dyadic
 from peelverify.errors import NonFiniteError
 
 U = 2.0**-53
@@ -175,3 +177,31 @@ def test_states_keep_their_values(dtype) -> None:
     state[0, 0, 0] = torch.inf
     with pytest.raises(NonFiniteError, match="finite"):
         as_rows(state)
+
+
+def test_the_split_of_the_logarithm_of_two_is_close() -> None:
+    """The two parts of ln2/1024 add up to it within 2**-93; the tangent's squares, in exact arithmetic, decide."""
+    step = Fraction(softmax._HIGH) + Fraction(softmax._LOW)
+    down, up = (lambda x: dyadic.round_down(x, 400)), (lambda x: dyadic.round_up(x, 400))
+    off = Fraction(1, 2**93)
+    assert exponential.exp_upper(1024 * (step - off), 180, up) < 2
+    assert exponential.exp_lower(1024 * (step + off), 180, down) > 2
+    assert (Fraction(softmax._HIGH) * 2**40).denominator == 1 and Fraction(softmax._HIGH) * 2**40 < 2**30
+    # so the rest of an argument is: its own rounding, three roundings of the part, and 2**20 times the split's error
+    rest = 700 * softmax._UNIT * (1 + softmax._UNIT) + softmax._UNIT * (2 * Fraction(1, 2**10) + Fraction(1, 2**19))
+    assert rest + 2**20 * off <= softmax._REST
+    assert Fraction(700) / step < 2**20 and step * (Fraction(1, 2) + Fraction(1, 2**20)) + rest < softmax._PART
+
+
+def test_the_table_is_correctly_rounded() -> None:
+    """Every entry's 1024th power, an exact integer, lies within half a unit of a power of two."""
+    for j, entry in enumerate(softmax._TABLE):
+        middle = Fraction(float(entry))
+        low, high = middle - Fraction(1, 2**53), middle + Fraction(1, 2**53)
+        assert low**1024 <= 2**j <= high**1024
+
+
+def test_the_error_of_the_exponential_is_that_of_its_theorem() -> None:
+    """Nearly all of it is the rounding of the argument; twice that, by the theorem's form."""
+    assert 2 * 701 * Fraction(1, 2**53) < softmax.EXP_ERROR < 1420 * Fraction(1, 2**53)
+    assert Fraction(1, 2**1009) > softmax._ABOVE_LOWEST

@@ -4,7 +4,8 @@ Every setting comes from an environment variable, so that no shell ever reads it
 
     PEELVERIFY_CERTIFICATE   paths or glob patterns, one a line
     PEELVERIFY_ORIGINAL, PEELVERIFY_COMPRESSED, PEELVERIFY_TEXT   as for ``peelverify verify``; may be empty
-    PEELVERIFY_LEVEL, PEELVERIFY_REQUIRE   arithmetic, lean or recompute; may be empty
+    PEELVERIFY_SIGNATURE, PEELVERIFY_KEY   envelope and public key of the only certificate; may be empty
+    PEELVERIFY_LEVEL, PEELVERIFY_REQUIRE   arithmetic, lean, signature or recompute; may be empty
     PEELVERIFY_FAIL_ON       violated (default), inconclusive or never
     PEELVERIFY_SARIF         file to write; may be empty
     GITHUB_OUTPUT, GITHUB_STEP_SUMMARY   files of the runner; left alone if not set
@@ -75,11 +76,15 @@ def _verify(path: str, environ: Mapping[str, str], level: str | None) -> Subject
     text = environ.get("PEELVERIFY_TEXT", "") or None
     if level not in (None, "recompute"):
         original = compressed = text = None
+    signature, key = (environ.get(f"PEELVERIFY_{name}", "") or None for name in ("SIGNATURE", "KEY"))
+    if level in ("arithmetic", "lean"):
+        signature = key = None
     try:
         texts = [Path(line.strip()) for line in text.splitlines() if line.strip()] if text else None
         evidence = evidence_for(path, original, texts) if original else {}
         subject.verification = verify(
-            path, original=original, compressed=compressed, **evidence, lean=level != "arithmetic"
+            path, original=original, compressed=compressed, **evidence, signature=signature, key=key,
+            lean=level != "arithmetic",
         )
     except PeelverifyError as error:
         subject.error = str(error)
@@ -140,6 +145,12 @@ def verify_all(environ: Mapping[str, str]) -> int:
     given = [bool(environ.get(f"PEELVERIFY_{role}", "")) for role in ("ORIGINAL", "COMPRESSED")]
     if given[0] != given[1] or (level == "recompute" and not all(given)):
         raise InputError("the action needs both models or neither, got one side; set `original` and `compressed`")
+    certificates = _certificates(environ)
+    signed = [bool(environ.get(f"PEELVERIFY_{name}", "")) for name in ("SIGNATURE", "KEY")]
+    if signed[0] != signed[1] or (level == "signature" and not all(signed)):
+        raise InputError("the action needs envelope and key or neither, got one side; set `signature` and `key`")
+    if signed[0] and len(certificates) > 1:
+        raise InputError(f"the action needs one certificate for a signature, got {len(certificates)}; use a step each")
     sarif = environ.get("PEELVERIFY_SARIF", "")
     if sarif and Path(sarif).exists():
         raise ArtifactError(f"{sarif} exists already; choose another `sarif` file or remove it first")
@@ -148,7 +159,7 @@ def verify_all(environ: Mapping[str, str]) -> int:
     token = secrets.token_hex(16)
     _say(f"::stop-commands::{token}")
     try:
-        for path in _certificates(environ):
+        for path in certificates:
             subject = _verify(path, environ, level)
             reached = subject.verification.reached if subject.verification is not None else ()
             if subject.error is None and require is not None and require not in reached:

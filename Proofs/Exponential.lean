@@ -627,6 +627,17 @@ theorem raised_terms_error (exp : IsNatExp valid E) {n : Nat} {x term : Fin n �
   clear each close x_valid
   grind
 
+private theorem weighted_sum_le {n : Nat} {term value : Fin n → α} {size : α}
+    (term_nonneg : ∀ i, 0 ≤ term i) (value_le : ∀ i, absVal (value i) ≤ size) :
+    absVal (sum fun i => term i * value i) ≤ size * sum term := by
+  refine Std.le_trans (absVal_sum_le _) ?_
+  rw [← sum_mul_left]
+  refine sum_le_sum fun i => ?_
+  rw [absVal_mul, absVal_of_nonneg (term_nonneg i)]
+  have := mul_le_mul_left (term_nonneg i) (value_le i)
+  clear value_le term_nonneg
+  grind
+
 private theorem mean_le {n : Nat} {weight value : Fin n → α} {size mean : α}
     (total_pos : 0 < sum weight) (weight_nonneg : ∀ i, 0 ≤ weight i)
     (value_le : ∀ i, absVal (value i) ≤ size)
@@ -634,12 +645,7 @@ private theorem mean_le {n : Nat} {weight value : Fin n → α} {size mean : α}
   refine le_of_mul_le_mul_left total_pos ?_
   have h := absVal_mul mean (sum weight)
   rw [absVal_of_nonneg (show 0 ≤ sum weight by grind), mean_eq] at h
-  have h1 := absVal_sum_le fun i => weight i * value i
-  have h2 : (sum fun i => absVal (weight i * value i)) ≤ sum fun i => weight i * size := by
-    refine sum_le_sum fun i => ?_
-    rw [absVal_mul, absVal_of_nonneg (weight_nonneg i)]
-    exact mul_le_mul_left (weight_nonneg i) (value_le i)
-  rw [sum_mul_right] at h2
+  have h1 := weighted_sum_le weight_nonneg value_le
   clear mean_eq value_le weight_nonneg
   grind
 
@@ -681,6 +687,60 @@ theorem weighted_mean_error {n : Nat} {weight term value : Fin n → α} {relati
   clear e value_le weight_nonneg close mean_eq
   grind
 
+private theorem share_of_total {n : Nat} {weight term : Fin n → α} {relative : α}
+    (total_pos : 0 < sum weight)
+    (close : (sum fun i => absVal (term i - weight i)) ≤ relative * sum weight)
+    (relative_lt_one : relative < 1) :
+    0 < sum term ∧ 2 * relative * sum weight ≤ 2 * relative / (1 - relative) * sum term := by
+  have h := absVal_sum_le fun i => term i - weight i
+  rw [sum_sub] at h
+  have h1 := neg_le_absVal (sum term - sum weight)
+  have h2 : 0 ≤ relative := by
+    refine le_of_mul_le_mul_left total_pos ?_
+    have := sum_nonneg fun i => absVal_nonneg (term i - weight i)
+    grind
+  have h3 : (1 - relative) * sum weight ≤ sum term := by grind
+  have h4 := mul_pos (show 0 < 1 - relative by grind) total_pos
+  refine ⟨by grind, ?_⟩
+  have h5 := mul_le_mul_left (c := 2 * relative / (1 - relative))
+    (le_div_of_mul_le (by grind) (by grind)) h3
+  have e : 2 * relative / (1 - relative) * ((1 - relative) * sum weight) =
+      2 * relative * sum weight := by grind
+  rwa [e] at h5
+
+private theorem quotient_error {weighted terms mean size share numerator total quotient a b u : α}
+    (terms_pos : 0 < terms) (mean_le : absVal mean ≤ size)
+    (weighted_le : absVal weighted ≤ size * terms)
+    (weighted_close : absVal (weighted - mean * terms) ≤ size * (share * terms))
+    (numerator_close : absVal (numerator - weighted) ≤ a * (size * terms))
+    (total_close : absVal (total - terms) ≤ b * terms) (b_lt_one : b < 1) (u_nonneg : 0 ≤ u)
+    (rounded : absVal (quotient * total - numerator) ≤ u * absVal numerator) :
+    absVal (quotient - mean) ≤ size * ((share + a + b + u * (1 + a)) / (1 - b)) := by
+  have hs := Std.le_trans (absVal_nonneg _) mean_le
+  have h1 := absVal_add_le (numerator - weighted) weighted
+  rw [show numerator - weighted + weighted = numerator by grind] at h1
+  have h2 := mul_le_mul_left u_nonneg
+    (show absVal numerator ≤ (1 + a) * (size * terms) by grind)
+  have h3 := mul_le_mul mean_le total_close (absVal_nonneg _) hs
+  rw [← absVal_mul] at h3
+  have h4 := absVal_add_le (quotient * total - numerator) (numerator - weighted)
+  have h5 := absVal_add_le (weighted - mean * terms) (-(mean * (total - terms)))
+  rw [absVal_neg] at h5
+  have h6 := absVal_add_le (quotient * total - numerator + (numerator - weighted))
+    (weighted - mean * terms + -(mean * (total - terms)))
+  rw [show quotient * total - numerator + (numerator - weighted) +
+    (weighted - mean * terms + -(mean * (total - terms))) = (quotient - mean) * total by grind,
+    absVal_mul] at h6
+  have h7 := mul_pos (show 0 < 1 - b by grind) terms_pos
+  have h8 := absVal_le_iff.mp total_close
+  rw [absVal_of_nonneg (show 0 ≤ total by grind)] at h6
+  have h9 := mul_le_mul_left (absVal_nonneg (quotient - mean))
+    (show (1 - b) * terms ≤ total by grind)
+  rw [show size * ((share + a + b + u * (1 + a)) / (1 - b)) =
+    size * (share + a + b + u * (1 + a)) / (1 - b) by grind]
+  refine le_div_of_mul_le (by grind) (le_of_mul_le_mul_left terms_pos ?_)
+  grind
+
 /-- A mean under computed weights, from a computed numerator, a computed sum and a rounded
 quotient.
 
@@ -700,79 +760,11 @@ theorem mean_computed_error {n : Nat} {weight term value : Fin n → α}
     absVal (quotient - mean) ≤ size * meanError relative inNumerator inTotal unit := by
   have hm := mean_le total_pos weight_nonneg value_le mean_eq
   have h1 := weighted_mean_error total_pos close weight_nonneg value_le mean_eq
-  have hs := Std.le_trans (absVal_nonneg _) hm
-  have ht : (1 - relative) * sum weight ≤ sum term := by
-    have h := absVal_sum_le fun i => term i - weight i
-    rw [sum_sub] at h
-    have h2 := neg_le_absVal (sum term - sum weight)
-    clear value_le weight_nonneg mean_eq term_nonneg numerator_close
-    grind
-  have hT : 0 ≤ sum term := sum_nonneg term_nonneg
-  have weighted : absVal (sum fun i => term i * value i) ≤ size * sum term := by
-    have h := absVal_sum_le fun i => term i * value i
-    have h2 : (sum fun i => absVal (term i * value i)) ≤ sum fun i => size * term i := by
-      refine sum_le_sum fun i => ?_
-      rw [absVal_mul, absVal_of_nonneg (term_nonneg i)]
-      have := mul_le_mul_left (term_nonneg i) (value_le i)
-      rw [show size * term i = term i * size by grind]
-      exact this
-    rw [sum_mul_left] at h2
-    exact Std.le_trans h h2
-  have hrel : 0 ≤ relative := by
-    refine le_of_mul_le_mul_left total_pos ?_
-    have := sum_nonneg fun i => absVal_nonneg (term i - weight i)
-    grind
-  have hshare : 2 * relative * sum weight ≤ 2 * relative / (1 - relative) * sum term := by
-    have h := mul_le_mul_left (c := 2 * relative / (1 - relative)) ?_ ht
-    · have e : 2 * relative / (1 - relative) * ((1 - relative) * sum weight) =
-          2 * relative * sum weight := by grind
-      rwa [e] at h
-    · exact le_div_of_mul_le (by grind) (by grind)
-  have hnumerator : absVal numerator ≤ (1 + inNumerator) * (size * sum term) := by
-    have h := absVal_add_le (numerator - sum fun i => term i * value i)
-      (sum fun i => term i * value i)
-    rw [show numerator - (sum fun i => term i * value i) + (sum fun i => term i * value i) =
-      numerator by grind] at h
-    clear close value_le weight_nonneg mean_eq term_nonneg
-    grind
-  have hq : absVal ((quotient - mean) * total) ≤ unit * absVal numerator +
-      inNumerator * (size * sum term) + 2 * relative * size * sum weight +
-        size * (inTotal * sum term) := by
-    have h2 := absVal_mul mean (sum term - total)
-    have h3 := mul_le_mul hm total_close (absVal_nonneg _) hs
-    rw [← absVal_neg (total - sum term), show -(total - sum term) = sum term - total by grind,
-      ← h2] at h3
-    have h4 := absVal_add_le (quotient * total - numerator)
-      (numerator - sum fun i => term i * value i)
-    have h5 := absVal_add_le ((sum fun i => term i * value i) - mean * sum term)
-      (mean * (sum term - total))
-    have h6 := absVal_add_le
-      (quotient * total - numerator + (numerator - sum fun i => term i * value i))
-      ((sum fun i => term i * value i) - mean * sum term + mean * (sum term - total))
-    have e : quotient * total - numerator + (numerator - sum fun i => term i * value i) +
-        ((sum fun i => term i * value i) - mean * sum term + mean * (sum term - total)) =
-        (quotient - mean) * total := by grind
-    rw [e] at h6
-    clear close value_le weight_nonneg mean_eq term_nonneg e
-    grind
-  have hM := absVal_le_iff.mp total_close
-  have h7 := mul_le_mul_left unit_nonneg hnumerator
-  have h8 := mul_le_mul_left hs hshare
-  have pos : 0 < sum term := by
-    have := mul_pos (show 0 < 1 - relative by grind) total_pos
-    grind
-  have h9 : absVal (quotient - mean) * ((1 - inTotal) * sum term) ≤
-      absVal ((quotient - mean) * total) := by
-    rw [absVal_mul, absVal_of_nonneg (show 0 ≤ total by
-      have := mul_pos (show 0 < 1 - inTotal by grind) pos; grind)]
-    exact mul_le_mul_left (absVal_nonneg _) (by grind)
-  unfold meanError
-  rw [show size * ((2 * relative / (1 - relative) + inNumerator + inTotal +
-    unit * (1 + inNumerator)) / (1 - inTotal)) = (size * (2 * relative / (1 - relative) +
-    inNumerator + inTotal + unit * (1 + inNumerator))) / (1 - inTotal) by grind]
-  refine le_div_of_mul_le (by grind) (le_of_mul_le_mul_left pos ?_)
-  clear close value_le weight_nonneg mean_eq term_nonneg ht hM hm rounded total_close
-    numerator_close hshare hnumerator weighted h1
+  have h2 := share_of_total total_pos close relative_lt_one
+  have h3 := mul_le_mul_left (Std.le_trans (absVal_nonneg _) hm) h2.2
+  refine quotient_error h2.1 hm (weighted_sum_le term_nonneg value_le) ?_ numerator_close
+    total_close inTotal_lt_one unit_nonneg rounded
+  clear close value_le weight_nonneg mean_eq term_nonneg numerator_close
   grind
 
 /-- The logarithm of a sum of exponentials may be computed from arguments minus their peak.

@@ -197,6 +197,21 @@ def infinity(d):
 
 
 @attack("arithmetic")
+def gate_of_one_part(d):
+    """The radius behind a gated product from one part instead of two, to break whoever takes them apart."""
+    next(row for row in d["every_input"]["matrices"] if row["input"] == "gate")["parts"].pop()
+    return _raw(d)
+
+
+@attack("arithmetic")
+def bound_of_a_matrix_lowered(d):
+    """The bound of a matrix for every input is halved, and its norm and radius stay."""
+    row = d["every_input"]["matrices"][0]
+    row["bound"] = spell(parse(row["bound"]) / 2)
+    return _raw(d)
+
+
+@attack("arithmetic")
 def no_windows(d):
     """Zero windows: a mean with denominator zero."""
     d["subject"]["tokens"]["shape"] = [0, 16]
@@ -318,8 +333,9 @@ def millions_of_empty_lists(d):
 
 @attack("parser")
 def millions_of_keys(d):
-    """Six million keys."""
-    return b'{"schema":"peelverify.certificate/1.1"' + b"".join(b',"%d":0' % i for i in range(4_300_000)) + b"}"
+    """More than four million keys."""
+    keys = ",".join(map('"{}":0'.format, range(1_000)))  # they repeat, but who counts values never gets to see that
+    return b'{"schema":"peelverify.certificate/1.1",' + b",".join([keys.encode()] * 4_300) + b"}"
 
 
 @attack("parser")

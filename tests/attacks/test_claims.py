@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
 import pytest
 
-from peelverify.certify import checker, verify
+from peelverify.certify import build, checker, verify
 from peelverify.certify.pool import text_pool
 from peelverify.errors import PeelverifyError
 from peelverify.models.small import byte_tokenizer
 from peelverify.verdict import Verdict
 from tests.attacks.forge import rederive, seal
 from tests.attacks.registry import attacks_of
+
+COMPUTED: dict[str, build.Parts] = {}
+"""Numbers that were computed from models and tokens in this process, by all that decides them."""
+
+
+@pytest.fixture(autouse=True)
+def computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attacks that leave models, tokens and settings alone share one computation; the comparison is made anew."""
+    compute = build.compute_parts
+
+    def shared(first, second, kept, ids, *, on_progress=None, **settings):
+        sides = [(side.facts, side.source.attention, str(side.view.dtype)) for side in (first, second)]
+        key = json.dumps([sides, list(kept), ids.tolist(), settings], sort_keys=True)
+        if key not in COMPUTED:
+            COMPUTED[key] = compute(first, second, kept, ids, **settings)
+        return copy.deepcopy(COMPUTED[key])
+
+    monkeypatch.setattr(build, "compute_parts", shared)
 
 
 def recompute(target, path: Path):

@@ -37,6 +37,7 @@ __all__ = [
     "decomposition_plot",
     "depth_plot",
     "energy_plot",
+    "gains_plot",
     "heat_plot",
     "rho_plot",
     "save_plot",
@@ -192,6 +193,27 @@ def cloud_plot(
         "between YES-0 and the best witness, green below it.",
         draw,
     )
+
+
+def gains_plot(
+    blocks: Sequence[int], gain: Sequence[float], low: Sequence[float], high: Sequence[float], *, name: str = "gains"
+) -> Plot:
+    """Gain of each block solved again on its own, with its bootstrap interval."""
+    values, below, above = (_finite(v) for v in (gain, low, high))
+
+    def draw(axes: Axes) -> None:
+        axes.vlines(blocks, below, above, color=BEST, linewidth=5, alpha=0.3, label="bootstrap interval")
+        axes.plot(blocks, values, color=BEST, marker="o", linewidth=0, label="gain")
+        axes.axhline(0.0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.set_xticks(list(blocks))
+        axes.margins(x=0.12, y=0.15)
+        axes.set_xlabel("block")
+        axes.set_ylabel("fall of the loss, nats a token")
+        _legend(axes)
+
+    words = f"Fall of the loss for each of {len(values)} blocks, from {values.min():.3g} to {values.max():.3g}; "
+    told = f"{int((below > 0).sum())} have an interval above 0."
+    return Plot(name, "Each block solved again on its own", words + told, draw)
 
 
 def heat_plot(

@@ -159,8 +159,7 @@ def present_peel(data: Mapping[str, Any]) -> dict[str, Any]:
             )
         )
     heat = _heat(entries, x, x_label, label)
-    if heat:
-        drawings.append(heat)
+    drawings += [d for d in (heat, _gains_drawing(entries[-1] if entries else {})) if d is not None]
     return {
         "rows": rows, "plots": drawings, "unit": unit, "x_label": x_label, "note": _note(data, unit),
         "refit": any(r["refit"] for r in rows), "reuse": any(r["reuse"] for r in rows), "bits": _bits(entries, x),
@@ -218,6 +217,17 @@ def _gains(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "scope": visible(bracket.get("scope", "")),
             })
     return rows
+
+
+def _gains_drawing(entry: Mapping[str, Any]) -> plots.Plot | None:
+    """Picture of the gains, if every block of the file has numbers."""
+    blocks = _inner(entry, "substitution", "blocks")
+    keys = ("block", "gain_nats_per_token", "low", "high")
+    rows = [_numbers([_inner(b, k) for k in keys]) for b in blocks] if isinstance(blocks, list) else []
+    if not rows or not all(len(r) == len(keys) and all(map(math.isfinite, r)) for r in rows):
+        return None
+    places, gain, low, high = zip(*rows, strict=True)
+    return plots.gains_plot([int(p) for p in places], gain, low, high)
 
 
 def _places(entries: Sequence[Mapping[str, Any]]) -> tuple[list[float], str]:

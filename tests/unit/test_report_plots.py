@@ -16,6 +16,9 @@ from peelverify.verdict import Status
 
 SAMPLES: dict[str, Plot] = {
     "cloud": plots.cloud_plot([0, 5, 9], [5, 3, 2], [4, 4, 4], [3.5, 3.1, 2.5], x_label="step", y_label="loss"),
+    "gains": plots.gains_plot([0, 1], [0.02, 0.0], [0.01, -0.01], [0.03, 0.01]),
+    "cloud of own blocks": plots.cloud_plot(
+        [0, 5], [5, 3], [4, 4], [3.5, 3.1], x_label="step", y_label="loss", reuse=[3.6, 3.3]),
     "cloud of one": plots.cloud_plot([7], [2], [4], [3], x_label="step", y_label="loss"),
     "cloud of equal losses": plots.cloud_plot([0, 1], [2, 2], [2, 2], [2, 2], x_label="step", y_label="loss"),
     "heat": plots.heat_plot(["1-2", "2-2"], ["0", "5"], [[3, 2], [4, float("nan")]], x_label="step", quantity="loss"),

@@ -108,7 +108,7 @@ def exp_out(lo: Fraction, hi: Fraction) -> tuple[Fraction, Fraction]:
     for x, rounded in ((lo, round_down), (hi, round_up)):
         halvings = 160 + 2 * max(0, abs(x.numerator).bit_length() - x.denominator.bit_length() + 1)
         piece = x / 2**halvings  # 1 + y <= exp(y) <= 1 / (1 - y), and x^2 / 2^halvings is the relative gap
-        value = rounded(1 / (1 - piece) if rounded is round_up else 1 + piece, 384)
+        value = 1 + piece if rounded is round_down else round_up(1 / (1 - piece), 384)
         for _ in range(halvings):
             value = rounded(value * value, 384)
         ends.append(rounded(value))

@@ -216,7 +216,7 @@ def study_document(results: dict[str, Any]) -> str:
         _training(results),
         f"The stages took {minutes['all']:.1f} minutes by the clock in sum, whatever ran beside them ({took}), "
         f"{_processor(results)}"
-        f"on {machine['threads']} thread of {machine['processor']}, "
+        f"on {machine['threads']} thread{'s' if machine['threads'] > 1 else ''} of {machine['processor']}, "
         f"Python {machine['python']}, torch {machine['torch']}, transformers {machine['transformers']}.\n",
         "## Findings\n",
         "\n".join(f"- {line}" for line in _findings(by_name)) + "\n",

@@ -233,6 +233,7 @@ def run_study(
                     "plan_sha256": study.digest,
                     "unit": unit.name,
                     "stage": stage,
+                    "threads": torch.get_num_threads(),
                     "seconds": time.monotonic() - began if taken is None else taken["seconds"],
                     "cpu_seconds": time.process_time() - began_cpu if taken is None else taken["cpu_seconds"],
                     "result": result,
@@ -256,8 +257,10 @@ def collect(folder: str | os.PathLike[str]) -> dict[str, Any]:
     plan = Plan.from_json(read_json(folder / "plan.json"))
     study = _Study(plan, folder)
     models = []
+    threads: set[int] = set()
     for unit in plan.units():
         done = {s: read_json(study.stage_file(unit, s)) for s in STAGES if study.done(unit, s)}
+        threads |= {d["threads"] for d in done.values() if "threads" in d}
         if done:
             models.append(
                 {
@@ -279,7 +282,7 @@ def collect(folder: str | os.PathLike[str]) -> dict[str, Any]:
             "python": platform.python_version(),
             "torch": torch.__version__,
             "transformers": version("transformers"),
-            "threads": torch.get_num_threads(),
+            "threads": max(threads, default=torch.get_num_threads()),  # of the stages; of this run if they do not say
             "processor": platform.machine(),
         },
         "minutes": {s: t / 60 for s, t in seconds.items()} | {"all": sum(seconds.values()) / 60},

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from peelverify.bounds import exponential
 from peelverify.certify import Certificate, certify, checker, verify
 from peelverify.certify.checker import exp_out, parse, round_out, spell
 from peelverify.certify.pool import Pool
@@ -207,6 +208,15 @@ def test_the_exponential_encloses_and_is_sharp(low: Fraction, width: Fraction) -
             slack = true * mpmath.mpf(10) ** -50
             assert found >= true - slack if up else found <= true + slack
             assert abs(found - true) <= true * mpmath.mpf(10) ** -18
+
+
+@given(st.fractions(-30, 30))
+def test_the_exponential_is_the_one_of_the_theorems(x: Fraction) -> None:
+    """The checker stands alone, so it has its own copy of `exp_lower` and `exp_upper`; both give the same numbers."""
+    halvings = 160 + 2 * max(0, abs(x.numerator).bit_length() - x.denominator.bit_length() + 1)
+    low = exponential.exp_lower(x, halvings, lambda v: checker.round_down(v, 384))
+    high = exponential.exp_upper(x, halvings, lambda v: checker.round_up(v, 384))
+    assert exp_out(x, x) == round_out(low, high)
 
 
 @given(st.fractions(), st.fractions(0, 10))

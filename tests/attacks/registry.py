@@ -86,10 +86,11 @@ def page() -> str:
         lines += [f"| {a.name.replace('_', ' ')} | {a.layer} | {a.text} |" for a in attacks_of(group)]
     lines += [
         "",
-        "Every regular expression of the package is also run on 20,000 and more hostile characters, and a clock stops",
-        "it if it explodes (`tests/attacks/test_output.py`). Symbolic links as the hub cache makes them, from `snapshots`",
-        "into `blobs` of the same model, are followed and work; each file is opened once, hashed and loaded through that",
-        "descriptor, and `transformers` is told to stay offline before it is used (`tests/attacks/test_models.py`).",
+        "Every regular expression of the package is also run on 20,000 and more hostile characters, and a clock",
+        "stops it if it explodes (`tests/attacks/test_output.py`). Symbolic links as the hub cache makes them, from",
+        "`snapshots` into `blobs` of the same model, are followed and work; each file is opened once, hashed and",
+        "loaded through that descriptor, and `transformers` is told to stay offline before it is used",
+        "(`tests/attacks/test_models.py`).",
     ]
     return "\n".join(lines) + "\n"
 

@@ -13,7 +13,7 @@ import numpy as np
 from peelverify.errors import DomainError
 from peelverify.registry import measured
 
-__all__ = ["exact_sum", "round_down", "round_up", "sqrt_lower", "sqrt_upper"]
+__all__ = ["exact_sum", "root_of", "round_down", "round_up", "sqrt_lower", "sqrt_upper"]
 
 BITS = 64
 _FEW = 64

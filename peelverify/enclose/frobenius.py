@@ -448,15 +448,7 @@ def norm_fro_upper(array: Any) -> Fraction:
 
 @mirrors("PeelVerify.le_frobSq_of_computed")
 def norm_fro_lower(array: Any) -> Fraction:
-    """Exact dyadic not above the Frobenius norm of the stored values, within 1e-12 relative.
-
-    Args:
-        array: numpy array or torch tensor, float16, bfloat16, float32 or float64; any shape, also empty.
-
-    Raises:
-        NonFiniteError: NaN or infinite entries; says how many and where the first is.
-        InputError: integer, complex or masked entries.
-        NumericalError: if the processor flushes subnormal numbers to zero.
+    """Exact dyadic not above the Frobenius norm, within 1e-12 relative; arguments and errors as for `norm_fro_upper`.
 
     Guarantee:
         Lower bound on the root of the sum of squares. `PeelVerify.le_frobSq_of_computed`.

@@ -110,13 +110,7 @@ def norm_op1_lower(array: Any) -> Fraction:
 def norm_opinf_upper(array: Any) -> Fraction:
     """Exact dyadic not below the largest row sum of magnitudes (operator norm on the maximum norm).
 
-    Args:
-        array: matrix, numpy array or torch tensor, float16, bfloat16, float32 or float64; may be empty.
-
-    Raises:
-        ShapeError: not a matrix.
-        NonFiniteError: NaN or infinite entries; says how many and where the first is.
-        InputError: integer, complex or masked entries.
+    Arguments and errors are those of `norm_op1_upper`.
 
     Guarantee:
         Upper bound on ``|A x|_max / |x|_max``. `PeelVerify.normInf_mulVec_le`.

@@ -186,7 +186,8 @@ def _squares(raw: np.ndarray) -> tuple[float, int]:
     """
     flat = raw.ravel("K")
     if flat.size <= BLOCK:
-        if flat.dtype == _FLOAT64:
+        if flat.dtype.char == "d":
+            flat = flat.astype(_FLOAT64, copy=False)  # of the other byte order
             return float(np.vdot(flat, flat)), flat.size  # the one product that does not warn of an overflow
         try:
             flat = flat.astype(_FLOAT64)

@@ -246,3 +246,12 @@ def test_magnitudes_at_the_ends_give_no_warning(dtype, size: int) -> None:
         signalling.view(f"u{signalling.itemsize}")[1] = 0x7F800001 if dtype == np.float32 else 0x7FF0000000000001
         with pytest.raises(NonFiniteError):
             norm_fro_upper(signalling)
+
+
+@pytest.mark.parametrize("size", [3, 5000])
+def test_the_other_byte_order_gives_no_warning(size: int) -> None:
+    """The same where each number has to be turned round first."""
+    array = np.full(size, 1e300).astype(np.dtype(np.float64).newbyteorder())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert norm_fro_lower(array) ** 2 <= size * Fraction(1e300) ** 2 <= norm_fro_upper(array) ** 2

@@ -182,6 +182,15 @@ def _training(results: dict[str, Any]) -> str:
     )
 
 
+def _partly(results: dict[str, Any], wanted: int) -> list[str]:
+    """How many models each stage has, while some lack stages."""
+    counts = {s: sum(s in m for m in results["models"]) for s in results["minutes"] if s != "all"}
+    if min(counts.values()) == wanted:
+        return []
+    each = ", ".join(f"{stage} {count}" for stage, count in counts.items())
+    return [f"The study is not finished. A table takes every model that went through its stages: {each}.\n"]
+
+
 def _processor(results: dict[str, Any]) -> str:
     """Processor time where every stage recorded it."""
     spent = [s for m in results["models"] for s in m.get("cpu_seconds", {"": None}).values()]
@@ -211,6 +220,7 @@ def study_document(results: dict[str, Any]) -> str:
             if plan["rank_tokens"] < 8192 or plan["final_tokens"] < 32768
             else []
         ),
+        *_partly(results, wanted),
         "No interval is corrected for the number of comparisons: of twenty with nothing behind them, one is expected "
         "to leave zero out. Models of one family are counted as independent.\n",
         _training(results),

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -215,6 +215,16 @@ def _module_path(module: str, suffix: str) -> str:
     return module.replace(".", "/") + suffix
 
 
+def _work_behind(tree: Tree, order: Sequence[str]) -> dict[str, int]:
+    """Longest way from each module to the end, in characters of source; the longest should start first."""
+    behind = dict.fromkeys(order, 0)
+    for name in reversed(order):
+        behind[name] += len(tree.sources[name].text)
+        for need in tree.needs(name):
+            behind[need] = max(behind[need], behind[name])
+    return behind
+
+
 def _build_modules(
     tree: Tree, goal: str, toolchain: Toolchain, jobs: int, timeout_seconds: float, on_progress: Progress | None
 ) -> BuildResult:
@@ -235,7 +245,8 @@ def _build_modules(
     with _scratch("build-") as room:
         for name in done:
             _link(_object_folder(keys[name]), room)
-        waiting = [name for name in order if name not in done]
+        behind = _work_behind(tree, order)
+        waiting = sorted((name for name in order if name not in done), key=behind.__getitem__, reverse=True)
         running: dict[Future[run.LeanRun], str] = {}
         with ThreadPoolExecutor(jobs) as pool:
             try:

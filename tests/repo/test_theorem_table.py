@@ -28,6 +28,13 @@ def test_every_public_theorem_has_one_row_and_a_proof() -> None:
     assert found["PeelVerify.dot_comm"].lines < 10
 
 
+def test_the_proofs_keep_their_style() -> None:
+    """No proof of more than 40 lines without a reason, and no `simp` without `only` in the middle of a block."""
+    tree = load_tree(proofs_root())
+    assert not [f"{p.place} {p.name}" for p in made.proofs(tree) if p.lines > made.LONG and not p.reason]
+    assert not [place for source in tree.sources.values() for place in made.open_simps(source)]
+
+
 def test_lines_and_reasons_are_counted(tmp_path: Path) -> None:
     """A proof ends at its last line; a long one is excused only by a comment that says so."""
     body = "  unfold twice\n" * 41 + "  grind\n"

@@ -30,7 +30,7 @@ class TokenwiseFit:
     """How well each block's update is a function of single tokens; means over tokens, one a block; measured.
 
     Attributes:
-        error: (L,) ``|u - T| / |u|`` with T the fitted update; 0 if tokens alone decide it.
+        error: (L,) ``|u - T| / |u|`` with T the fitted update, ``|T|`` where u is zero; 0 if tokens alone decide it.
         alignment: (L,) cosine of u and T.
         neighbours: tokens that each fit used.
         form: "diagonal" or "low_rank".
@@ -126,7 +126,7 @@ def tokenwise_fit(
         update = after - before
         fitted = _fit(before, update, neighbours, form, ridge)
         size, fitted_size = update.norm(dim=-1), fitted.norm(dim=-1)
-        error[t] = float(((update - fitted).norm(dim=-1) / size).mean())
+        error[t] = float(((update - fitted).norm(dim=-1) / torch.where(size > 0, size, 1.0)).mean())
         product = size * fitted_size
         alignment[t] = float(((update * fitted).sum(-1) / torch.where(product > 0, product, 1.0)).mean())
         if on_step is not None:

@@ -73,6 +73,16 @@ def test_a_linear_block_is_tokenwise_and_attention_is_not(model_dirs, ids):
         assert found.error[1] > 0.3
 
 
+def test_a_block_that_adds_nothing_is_fitted(model_dirs, ids):
+    """No update anywhere: error and alignment are zero, not the quotient of zeros."""
+    view = copy.deepcopy(load_model(model_dirs["llama"]))
+    view.blocks[0].forward = lambda hidden_states, *args, **kwargs: hidden_states
+    for form in ("diagonal", "low_rank"):
+        found = tokenwise_fit(view, ids, neighbours=4, form=form)
+        assert found.error[0] == found.alignment[0] == 0
+        assert np.isfinite(found.error).all()
+
+
 def test_gradients_are_those_of_the_loss_of_transformers(view, ids):
     """Norms by block from ``labels=`` and ``backward``, a separate path through the model's own loss."""
     found = gradient_norms(view, ids)

@@ -80,14 +80,14 @@ def test_spectral_fits_are_those_of_weightwatcher() -> None:
 
 
 def test_the_benchmark_runs_and_names_what_is_missing(tmp_path) -> None:
-    """Four rows with ratios; tools that are not installed are named, and have no ratio."""
+    """Five rows with ratios; tools that are not installed are named, and have no ratio."""
     out = tmp_path / "out.json"
     subprocess.run(
         [sys.executable, str(BENCHMARKS / "compress.py"), "--quick", "--json", str(out)],
         check=True, capture_output=True,
     )
     data = json.loads(out.read_text())
-    assert len(data["rows"]) == 4
+    assert len(data["rows"]) == 5
     for row in data["rows"]:
         by_name = {r["name"]: r for r in row["ratios"]}
         assert np.isfinite(by_name["peelverify"]["median"])

@@ -20,7 +20,7 @@ from torch.nn import functional
 from peelverify.compress.copies import weight_rows
 from peelverify.compress.spectrum import outlier_fraction, powerlaw_alpha
 from peelverify.errors import DomainError, InputError
-from peelverify.evaluate.stream import as_view, batches, block_outputs, check_windows, ids_digest
+from peelverify.evaluate.stream import as_view, batches, block_outputs, check_windows, ids_digest, summed_gradients
 from peelverify.models.view import ModelView, Trace
 from peelverify.registry import measured
 from peelverify.rho.measure import measure_rho
@@ -234,27 +234,9 @@ def _taylor(task: _Task) -> _Scores:
     view, depth = task.view, task.view.depth
     names = [[p for n, p in view.blocks[t].named_parameters() if n.endswith("weight")] for t in range(depth)]
     weights = [p for block in names for p in block]
-    totals = [torch.zeros_like(p) for p in weights]
-    scored = task.ids.shape[0] * (task.ids.shape[1] - 1)
-    done = 0
-    required = [(p, p.requires_grad) for p in weights]
-    try:
-        for p in weights:
-            p.requires_grad_(True)
-        for batch in batches(task.ids, 1024):
-            with torch.enable_grad():
-                logits = view.model(input_ids=batch, use_cache=False).logits[:, :-1].flatten(0, 1).float()
-                loss = functional.cross_entropy(logits, batch[:, 1:].flatten(), reduction="sum")
-                gradients = torch.autograd.grad(loss, weights)
-            for g, gradient in zip(totals, gradients, strict=True):
-                g.add_(gradient)
-            done += len(batch)
-            task.step(done, len(task.ids))
-    finally:
-        for p, was in required:
-            p.requires_grad_(was)
+    totals, _, scored = summed_gradients(view, task.ids, weights, task.step)
     products = iter(
-        float((g.double() * p.detach().double()).abs().sum()) / scored
+        float((g * p.detach().double()).abs().sum()) / scored
         for g, p in zip(totals, weights, strict=True)
     )
     return _Scores(np.array([sum(next(products) for _ in block) for block in names]), 3 * depth)

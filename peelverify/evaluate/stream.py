@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from peelverify.errors import InputError, NonFiniteError
 from peelverify.models.view import ModelView, check_ids
 
 __all__ = [
     "OnStep", "as_view", "batches", "block_outputs", "check_windows", "ids_digest", "last_states",
-    "logit_chunks", "run_backbone", "standard_error",
+    "logit_chunks", "run_backbone", "standard_error", "summed_gradients",
 ]
 
 OnStep = Callable[[int, int], None]
@@ -67,6 +68,43 @@ def batches(input_ids: Tensor, tokens: int = _BATCH_TOKENS) -> Iterator[Tensor]:
     """Consecutive groups of whole windows with about ``tokens`` tokens each, at least one window."""
     size = max(1, tokens // input_ids.shape[1])
     yield from input_ids.split(size)
+
+
+def summed_gradients(
+    view: ModelView, input_ids: Tensor, parameters: list[nn.Parameter], on_step: OnStep | None = None
+) -> tuple[list[Tensor], float, int]:
+    """Gradients of the next-token loss summed over a text, with the parameters left as they were.
+
+    Args:
+        view: a decoder.
+        input_ids: token ids (windows, length), at least two tokens a window.
+        parameters: of the decoder.
+        on_step: see `OnStep`.
+
+    Returns:
+        One float64 tensor a parameter, the summed loss in nats, and the number of tokens scored.
+    """
+    totals = [torch.zeros_like(p, dtype=torch.float64) for p in parameters]
+    required = [p.requires_grad for p in parameters]
+    loss_sum, done = 0.0, 0
+    try:
+        for p in parameters:
+            p.requires_grad_(True)
+        for batch in batches(input_ids, 1024):
+            with torch.enable_grad():
+                logits = view.model(input_ids=batch, use_cache=False).logits[:, :-1].flatten(0, 1).float()
+                loss = functional.cross_entropy(logits, batch[:, 1:].flatten(), reduction="sum")
+                gradients = torch.autograd.grad(loss, parameters)
+            for total, gradient in zip(totals, gradients, strict=True):
+                total.add_(gradient)
+            loss_sum += float(loss.detach())
+            done += len(batch)
+            if on_step is not None:
+                on_step(done, len(input_ids))
+    finally:
+        for p, was in zip(parameters, required, strict=True):
+            p.requires_grad_(was)
+    return totals, loss_sum, input_ids.shape[0] * (input_ids.shape[1] - 1)
 
 
 def ids_digest(input_ids: Tensor) -> str:

@@ -14,10 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from peelverify.errors import DomainError, InputError
-from peelverify.evaluate.stream import as_view, batches, check_windows
+from peelverify.evaluate.stream import as_view, batches, check_windows, summed_gradients
 from peelverify.models.view import ModelView
 from peelverify.registry import measured
 from peelverify.rho.measure import wide_state
@@ -174,27 +173,7 @@ def gradient_norms(
     input_ids = check_windows(view, input_ids, function="gradient_norms", least=2)
     parameters = [list(block.parameters()) for block in view.blocks]
     flat = [p for block in parameters for p in block]
-    required = [p.requires_grad for p in flat]
-    totals = [torch.zeros_like(p, dtype=torch.float64) for p in flat]
-    scored = input_ids.shape[0] * (input_ids.shape[1] - 1)
-    loss_sum, done = 0.0, 0
-    try:
-        for p in flat:
-            p.requires_grad_(True)
-        for batch in batches(input_ids, 1024):
-            with torch.enable_grad():
-                logits = view.model(input_ids=batch, use_cache=False).logits[:, :-1].flatten(0, 1).float()
-                loss = functional.cross_entropy(logits, batch[:, 1:].flatten(), reduction="sum")
-                gradients = torch.autograd.grad(loss, flat)
-            for total, gradient in zip(totals, gradients, strict=True):
-                total.add_(gradient)
-            loss_sum += float(loss.detach())
-            done += len(batch)
-            if on_step is not None:
-                on_step(done, len(input_ids))
-    finally:
-        for p, was in zip(flat, required, strict=True):
-            p.requires_grad_(was)
+    totals, loss_sum, scored = summed_gradients(view, input_ids, flat, on_step)
     gradients_left = iter(totals)
     norm, weight = np.empty(view.depth), np.empty(view.depth)
     for t, block in enumerate(parameters):

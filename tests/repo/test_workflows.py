@@ -16,16 +16,16 @@ WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 SCRIPTS = sorted(path for path in (ROOT / "ci").iterdir() if path.read_bytes().startswith(b"#!/usr/bin/env bash"))
 USES = re.compile(r"uses:\s*(\S+)(?:\s+#\s*(\S+))?")
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
-PLACEHOLDER = "OWNER/peelverify@COMMIT"
+UNFILLED = "OWNER/peelverify@COMMIT"
 
 
 def documented() -> list[str]:
-    """Workflows shown in the documentation, with the placeholder of this repository made a commit."""
+    """Workflows shown in the documentation, with its owner and commit filled in."""
     found = []
     for name in ("README.md", "docs/ci.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
         found += re.findall(r"^```yaml\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
-    return [block.replace(PLACEHOLDER, f"owner/peelverify@{'0' * 40} # v0.1.0") for block in found]
+    return [block.replace(UNFILLED, f"owner/peelverify@{'0' * 40} # v0.1.0") for block in found]
 
 
 @pytest.fixture

@@ -194,8 +194,10 @@ def _squares(raw: np.ndarray) -> tuple[float, int]:
         except (RuntimeWarning, FloatingPointError):  # a signalling NaN, where warnings are errors
             return np.nan, flat.size
         return float(flat.dot(flat)), flat.size
+    if flat.dtype != _FLOAT64:
+        return _narrow_sum(flat), BLOCK
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        return _total(_block_sums(flat, flat) if flat.dtype == _FLOAT64 else _narrow_sums(flat)), BLOCK
+        return _total(_block_sums(flat, flat)), BLOCK
 
 
 _rooms: list[np.ndarray] = []
@@ -209,24 +211,29 @@ def _make_room() -> np.ndarray:
     return room[skip : skip + _PASS * BLOCK].reshape(_PASS, BLOCK)
 
 
-def _narrow_sums(flat: np.ndarray) -> list[float]:
-    """Sums of squares over blocks of `BLOCK` entries, which become float64 some blocks at a time."""
-    sums: list[float] = []
+def _narrow_sum(flat: np.ndarray) -> float:
+    """Sum of squares of many entries, as computed, block by block; some blocks at a time become float64.
+
+    Squares of the narrow types neither overflow nor underflow in float64, so nothing has to be silenced.
+    """
     whole = flat.size - flat.size % BLOCK
     blocks = flat[:whole].reshape(-1, BLOCK)
+    sums: list[float] = []
     room = _rooms.pop() if _rooms else _make_room()
     try:
         for start in range(0, len(blocks), _PASS):
             part = blocks[start : start + _PASS]
             wide = room[: len(part)]
-            np.copyto(wide, part)
+            wide[...] = part
             sums += np.vecdot(wide, wide).tolist()
+        if whole < flat.size:
+            rest = flat[whole:].astype(_FLOAT64)
+            sums.append(float(rest.dot(rest)))
+    except (RuntimeWarning, FloatingPointError):  # a signalling NaN, where warnings are errors
+        return np.nan
     finally:
         _rooms.append(room)
-    if whole < flat.size:
-        rest = flat[whole:].astype(_FLOAT64)
-        sums.append(float(rest.dot(rest)))
-    return sums
+    return _total(sums)
 
 
 _SCALE = 160

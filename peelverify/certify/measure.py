@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -30,7 +30,7 @@ from peelverify.models.view import ModelView
 __all__ = ["PairEnergy", "Plan", "WindowUnits", "head_tokens_for", "measure_pair", "same_shape", "state_text"]
 
 _ZERO = Interval(Fraction(0), Fraction(0))
-_HEAD_ENTRIES = 1 << 22
+_HEAD_ENTRIES = 1 << 20
 _LOGIT_CHUNK = 1 << 15
 Progress = Callable[[int, int, str], None]
 
@@ -146,7 +146,7 @@ def state_text(original: torch.dtype, compressed: torch.dtype) -> str:
 
 def head_tokens_for(vocabulary: int) -> int:
     """Tokens that the head reads at a time: logits in chunks, so that memory does not grow with the text."""
-    return max(16, _HEAD_ENTRIES // vocabulary)
+    return max(64, _HEAD_ENTRIES // vocabulary)
 
 
 @contextmanager
@@ -164,23 +164,35 @@ def _threads(count: int) -> Iterator[None]:
 class _Run:
     """States of both models under one plan, and what both models give to their blocks."""
 
-    def __init__(self, plan: Plan, parts: Sequence[Tensor]) -> None:
-        self.plan, self.parts = plan, parts
+    def __init__(self, plan: Plan, parts: Sequence[Tensor], name: str) -> None:
+        self.plan, self.parts, self.name = plan, parts, name
         self.h: list[Tensor] = []
         self.g: list[Tensor] = []
         self.calls: dict[tuple[str, int], list[Call]] = {}
 
-    def embed(self, role: str, source: BlockSource, states: list[Tensor], embed: Callable) -> None:
+    @contextmanager
+    def settings(self, source: BlockSource) -> Iterator[None]:
+        """The plan's attention and threads inside the context."""
         with source.using_attention(self.plan.attention), _threads(self.plan.threads):
-            for ids in self.parts:
-                state, calls = embed(ids.to(source.device))
-                known = self.calls.setdefault((role, len(ids)), calls)
-                if known is not calls and not _equal([(c.args, c.kwargs) for c in known],
-                                                     [(c.args, c.kwargs) for c in calls], set()):
-                    raise InvariantError("the arguments of a block depend on the tokens; this variant is not supported")
-                states.append(state)
+            yield
 
-    def block(self, role: str, source: BlockSource, block: torch.nn.Module, index: int, state: Tensor) -> Tensor:
+    @contextmanager
+    def timed(self, seconds: dict[str, float]) -> Iterator[None]:
+        """Add the time inside the context to the run's part."""
+        start = time.perf_counter()
+        yield
+        seconds[self.name] += time.perf_counter() - start
+
+    def embed(self, role: str, source: BlockSource, states: list[Tensor], embed: Callable) -> None:
+        for ids in self.parts:
+            state, calls = embed(ids.to(source.device))
+            known = self.calls.setdefault((role, len(ids)), calls)
+            if known is not calls and not _equal([(c.args, c.kwargs) for c in known],
+                                                 [(c.args, c.kwargs) for c in calls], set()):
+                raise InvariantError("the arguments of a block depend on the tokens; this variant is not supported")
+            states.append(state)
+
+    def block(self, role: str, block: torch.nn.Module, index: int, state: Tensor) -> Tensor:
         return self.calls[role, len(state)][index].run(block, state)
 
 
@@ -222,8 +234,8 @@ def measure_pair(
         on_progress: called with (blocks done, blocks, text).
 
     Returns:
-        Sums of squares with bounds. In memory are one block of each model and, for each plan, the states of both
-        models for all tokens; logits for ``head_tokens`` tokens at a time.
+        Sums of squares with bounds. In memory are one block of one model and, for each plan, the states of both
+        models for all tokens; at the end the heads of both models, with logits for ``head_tokens`` tokens at a time.
     """
     same_shape(original.view, compressed.view, kept)
     depth = original.view.depth
@@ -238,46 +250,43 @@ def measure_pair(
             on_progress(done, total, "blocks")
 
     report(0)
-    runs = [_Run(plan, ids.split(plan.batch)) for plan in plans]
+    runs = [_Run(plan, ids.split(plan.batch), "reruns" if i else "blocks") for i, plan in enumerate(plans)]
     for role, source in (("original", original), ("compressed", compressed)):
         with source.front() as embed:
             for run in runs:
-                start = time.perf_counter()
-                run.embed(role, source, run.h if role == "original" else run.g, embed)
-                seconds["blocks" if run is runs[0] else "reruns"] += time.perf_counter() - start
+                with run.timed(seconds), run.settings(source):
+                    run.embed(role, source, run.h if role == "original" else run.g, embed)
     for h, g in zip(runs[0].h, runs[0].g, strict=True):
         found.initial += error_of(as_rows(g), as_rows(h))[0]
     report(1)
-    wanted = original.view.dtype
+    wanted, places = original.view.dtype, {t: i for i, t in enumerate(kept)}
     for t in range(depth):
-        with ExitStack() as stack:
-            f = stack.enter_context(original.block(t))
-            position = list(kept).index(t) if t in kept else None
-            own = stack.enter_context(compressed.block(position)) if position is not None else None
+        middle: list[Tensor] = []
+        with original.block(t) as f:
             for run in runs:
-                start = time.perf_counter()
-                with original.using_attention(run.plan.attention), compressed.using_attention(run.plan.attention), \
-                        _threads(run.plan.threads):
-                    for i, (h, g) in enumerate(zip(run.h, run.g, strict=True)):
-                        before = run.block("original", original, f, t, h)
-                        after = g if own is None else run.block("compressed", compressed, own, position, g)
+                with run.timed(seconds), run.settings(original):
+                    if run is runs[0]:
+                        middle = [run.block("original", f, t, g.to(wanted)) for g in run.g]
+                    for i in range(len(run.h)):  # a state is let go as soon as the next one is there
+                        run.h[i] = run.block("original", f, t, run.h[i])
+        with compressed.block(places[t]) if t in places else nullcontext() as own:
+            for run in runs:
+                with run.timed(seconds), run.settings(compressed):
+                    for i in range(len(run.g)):
+                        if own is not None:
+                            run.g[i] = run.block("compressed", own, places[t], run.g[i])
                         if run is runs[0]:
-                            middle = run.block("original", original, f, t, g.to(wanted))
-                            add_energy(found.blocks[t], as_rows(before), as_rows(middle), as_rows(after))
-                        run.h[i], run.g[i] = before, after
-                seconds["blocks" if run is runs[0] else "reruns"] += time.perf_counter() - start
+                            add_energy(found.blocks[t], as_rows(run.h[i]), as_rows(middle.pop(0)), as_rows(run.g[i]))
         report(t + 2)
     with original.head() as f, compressed.head() as own:
-        for number, run in enumerate(runs):
-            start = time.perf_counter()
-            with _threads(run.plan.threads):
+        for run, rerun in zip(runs, (None, *found.reruns), strict=True):
+            with run.timed(seconds), _threads(run.plan.threads):
                 for part, h, g in zip(run.parts, run.h, run.g, strict=True):
-                    if number == 0:
+                    if rerun is None:
                         found.windows += _head(found.blocks[depth], part, h, g, f, own, run.plan.head_tokens, wanted)
-                    else:
-                        for x, y in _chunks(h, g, run.plan.head_tokens):
-                            found.reruns[number - 1] += error_of(as_rows(own(y)), as_rows(f(x)))[0]
-            seconds["blocks" if number == 0 else "reruns"] += time.perf_counter() - start
+                        continue
+                    for x, y in _chunks(h, g, run.plan.head_tokens):
+                        rerun += error_of(as_rows(own(y)), as_rows(f(x)))[0]
     report(depth + 2)
     seconds["read"] = original.read_seconds + compressed.read_seconds - read
     return found
@@ -311,10 +320,10 @@ def _head(
         for low in range(0, len(before), step):
             rows = slice(low, low + step)
             _positions(found, before[rows], after[rows], targets[start + low : start + low + len(before[rows])])
-        start += len(before)
+        start, vocabulary = start + len(before), before.shape[1]
+        del before, middle, after  # before the next ones are made
     pieces = np.concatenate(found.pieces, axis=1)
     columns = [np.concatenate(column).reshape(windows, length) for column in found.columns]
-    vocabulary = before.shape[1]
     return [
         _window(pieces[:, w * length : (w + 1) * length], vocabulary, *(column[w] for column in columns))
         for w in range(windows)

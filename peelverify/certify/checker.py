@@ -38,7 +38,7 @@ MIN_MARGIN = Fraction(1, 10_000)
 WIDTH = Fraction(1, 10**9)
 MAX_NATS = 10_000
 _NUMBER = re.compile(r"(-?)0x(0|[1-9a-f][0-9a-f]{0,15})p(\+0|[+-][1-9][0-9]{0,4})\Z")
-_VERSION = re.compile(r"peelverify\.certificate/([1-9]\d{0,3})(?:\.([1-9]\d{0,3}))?\Z")
+_VERSION = re.compile(r"peelverify\.certificate/1(?:\.[1-9]\d{0,3})?\Z")
 
 
 class Refuted(Exception):
@@ -53,10 +53,10 @@ class Newer(Exception):
     """The file has another major version of the format."""
 
 
-def need(condition: bool, message: str) -> None:
-    """Refute the certificate unless the condition holds."""
+def need(condition: bool, message: str, kind: type[Exception] = Refuted) -> None:
+    """Refute the certificate, or refuse to read it, unless the condition holds."""
     if not condition:
-        raise Refuted(message)
+        raise kind(message)
 
 
 # Exact numbers
@@ -65,12 +65,10 @@ def need(condition: bool, message: str) -> None:
 def parse(text: object) -> Fraction:
     """Read one exact number in its only spelling."""
     match = _NUMBER.match(text) if isinstance(text, str) else None
-    if match is None:
-        raise Refuted(f"not an exact number: {str(text)[:40]!r}")
-    exponent = int(match[3])
-    need(abs(exponent) <= MAX_EXPONENT, f"exponent out of range: {text[:40]!r}")
-    top = int(match[1] + match[2], 16)
-    need(top & 1 or text == "0x0p+0", f"not in lowest terms: {text[:40]!r}")
+    need(match, f"not an exact number: {str(text)[:40]!r}")
+    top, exponent = int(match[1] + match[2], 16), int(match[3])
+    need(abs(exponent) <= MAX_EXPONENT, f"exponent out of range: {text}")
+    need(top & 1 or text == "0x0p+0", f"not in lowest terms: {text}")
     return Fraction(top << exponent) if exponent >= 0 else Fraction(top, 1 << -exponent)
 
 
@@ -134,8 +132,7 @@ def load_bytes(path: str) -> bytes:
     """Read a regular file, at most one byte more than the limit; a pipe or device is refused, not waited for."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise Unreadable("not a regular file")
+        need(stat.S_ISREG(os.fstat(stream.fileno()).st_mode), "not a regular file", Unreadable)
         return stream.read(MAX_BYTES + 1)
 
 
@@ -156,22 +153,17 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def read(raw: bytes) -> dict:
     """Parse a certificate file; numbers are checked later."""
-    if len(raw) > MAX_BYTES:
-        raise Unreadable(f"larger than {MAX_BYTES >> 20} MiB")
-    if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > MAX_VALUES:
-        raise Unreadable(f"more than {MAX_VALUES} values")
+    need(len(raw) <= MAX_BYTES, f"larger than {MAX_BYTES >> 20} MiB", Unreadable)
+    need(sum(map(raw.count, (b",", b"[", b"{"))) <= MAX_VALUES, f"more than {MAX_VALUES} values", Unreadable)
     try:
-        found = json.loads(
-            raw, parse_float=_no_float, parse_int=_short_int, parse_constant=_no_float, object_pairs_hook=_unique
-        )
+        found = json.loads(raw, parse_float=_no_float, parse_int=_short_int, parse_constant=_no_float,
+                           object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"not JSON ({type(error).__name__})") from None
-    schema = found.get("schema") if isinstance(found, dict) else None
-    if not isinstance(schema, str) or not schema.startswith("peelverify.certificate/"):
-        raise Unreadable("no peelverify certificate")
-    version = _VERSION.match(schema)
-    if version is None or version[1] != "1":
-        raise Newer(f"format {schema[:60]!r}, this checker reads {SCHEMA}; use a matching peelverify")
+    schema = str(found.get("schema") if isinstance(found, dict) else None)
+    need(schema.startswith("peelverify.certificate/"), "no peelverify certificate", Unreadable)
+    advice = f"this checker reads {SCHEMA}; use a matching peelverify"
+    need(_VERSION.match(schema), f"format {schema[:60]!r}, {advice}", Newer)
     return found
 
 
@@ -252,8 +244,9 @@ def matrix(value: dict) -> object:
     return fit({"input": words(), "theorem": words(), **anything, **same, **sources[value["input"]]}, value)
 
 
-SUMS = ("loss_change", "loss_change_theorem", "kl")
-MOST, LEAST = ("loss_change_largest", "kl_largest"), ("loss_change_smallest",)
+CHANGES = {"loss_change": sum, "loss_change_theorem": sum, "kl": sum,
+           "loss_change_largest": max, "loss_change_smallest": min, "kl_largest": max}
+MEANS = {name: f"{name}_mean" if combine is sum else name for name, combine in CHANGES.items()}
 
 
 def fields(full: bool) -> dict:
@@ -268,8 +261,8 @@ def fields(full: bool) -> dict:
     state = {"error": enclosure, "token_max": new(enclosure)}
     window = {
         "same_top": whole(), "oscillation_max": size, "oscillation_sum": size, "error": new(enclosure),
-        **{name: new(change) for name in (*SUMS, *MOST, *LEAST)},
-        "tied_at": new([whole(), 0, MAX_VALUES]), **({} if full else {"tied": whole()}),
+        **dict.fromkeys(CHANGES, new(change)), "tied_at": new([whole(), 0, MAX_VALUES]),
+        **({} if full else {"tied": whole()}),
     }
     return {
         "subject": {
@@ -289,8 +282,7 @@ def fields(full: bool) -> dict:
             "units": {
                 "windows": [window, 1, 1 << 16], "loss_change_max": size, "loss_change_mean": size,
                 "same_top": whole(), "tied": whole(), "positions": whole(),
-                "signed": new(only({**{f"{name}_mean": change for name in SUMS}, "perplexity_factor": (change,),
-                                    **dict.fromkeys((*MOST, *LEAST), change)})),
+                "signed": new(only({**dict.fromkeys(MEANS.values(), change), "perplexity_factor": (change,)})),
             },
         },
         "every_input": new(({"matrices": [matrix, 0, MAX_VALUES]},)),
@@ -300,13 +292,6 @@ def fields(full: bool) -> dict:
 
 
 # The checks
-
-
-def check_digests(cert: dict) -> None:
-    """Check the digest of the claim and that of the notes on the host."""
-    body = {key: value for key, value in cert.items() if key not in ("integrity", "host")}
-    stated = {"claim_sha256": digest(body), "host_sha256": digest(cert.get("host"))}
-    need(cert.get("integrity") == stated, "the digest does not fit: the file was edited or damaged")
 
 
 def check_chain(numbers: dict, kept: list) -> Fraction:
@@ -366,8 +351,7 @@ def check_changes(units: dict, scored: int, error: tuple) -> None:
     """Derive the signed changes of loss, the divergence and the perplexity factor from those of the windows."""
     rows = units["windows"]
     for row in rows:
-        own, theorem, kl = (row[name] for name in SUMS)
-        most, least, kl_most = (row[name] for name in (MOST[0], LEAST[0], MOST[1]))
+        own, theorem, kl, most, least, kl_most = map(row.get, CHANGES)
         worst, osc = row["oscillation_max"], row["oscillation_sum"] * (1 + WIDTH)
         need(-osc <= theorem[0] <= own[0] and own[1] <= theorem[1] <= osc, "change of loss beyond its theorem")
         need(all(x[1] - x[0] <= WIDTH * scored * (1 + worst) for x in (own, kl, most, least, kl_most)),
@@ -379,12 +363,10 @@ def check_changes(units: dict, scored: int, error: tuple) -> None:
     low, high = (sum(row["error"][i] ** 2 for row in rows) for i in (0, 1))
     need(low <= error[1] ** 2 and error[0] ** 2 <= high, "errors of the windows do not add up to e_T")
 
-    def both(name: str, combine: object) -> tuple:
-        return tuple(combine(row[name][i] for row in rows) for i in (0, 1))
-
-    count = len(rows) * scored
-    derived = {f"{name}_mean": round_out(*(x / count for x in both(name, sum))) for name in SUMS}
-    derived |= {name: both(name, max) for name in MOST} | {name: both(name, min) for name in LEAST}
+    derived, count = {}, len(rows) * scored
+    for name, combine in CHANGES.items():
+        ends = [combine(row[name][i] for row in rows) for i in (0, 1)]
+        derived[MEANS[name]] = round_out(*(x / count for x in ends)) if combine is sum else tuple(ends)
     mean = derived["loss_change_mean"]
     derived["perplexity_factor"] = exp_out(*mean) if max(map(abs, mean)) <= MAX_NATS else None
     for name, value in derived.items():
@@ -435,7 +417,9 @@ def check_every_input(rows: list, theorems: set) -> None:
 def check(cert: dict) -> dict[str, Fraction]:
     """Check a parsed certificate; return its ``direct`` (upper bound on e_T), ``portable`` and ``chain`` bounds."""
     try:
-        check_digests(cert)
+        body = {key: value for key, value in cert.items() if key not in ("integrity", "host")}
+        stated = {"claim_sha256": digest(body), "host_sha256": digest(cert.get("host"))}
+        need(cert.get("integrity") == stated, "the digest does not fit: the file was edited or damaged")
         full = cert["schema"] != "peelverify.certificate/1"
         found, ids = fit(fields(full), cert), cert["subject"]["tokens"].get("ids")
     except (KeyError, TypeError, IndexError, AttributeError) as error:

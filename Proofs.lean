@@ -17,6 +17,7 @@ public import Proofs.Peeling
 public import Proofs.Propagation
 public import Proofs.Pruning
 public import Proofs.Rounding
+public import Proofs.Softmax
 public import Proofs.Sum
 public import Proofs.Universal
 public import Proofs.Vector

@@ -1,27 +1,27 @@
 module
 
-public import Proofs.Logits
+public import Proofs.Field
 
 /-!
-# The exponential, and what is computed with it
+# The exponential, enclosed and as it is computed
 
-Enclosures of an abstract exponential with base `e`, of the logarithm of a sum of exponentials, and
-of the mean under a softmax. A change of the loss, a divergence and a factor of the perplexity in a
-certificate rest on these.
+An abstract exponential, and enclosures of the one with base `e` and of its logarithm. A change of
+the loss, a divergence and a factor of the perplexity in a certificate rest on these.
 
 ## Main results
 
+* `IsExp.mono`, `IsExp.le_of_le`: an exponential keeps and reflects the order.
 * `expLower_le`, `le_expUpper`: repeated squares of the tangent enclose the exponential.
 * `exp_taylor`: the Taylor polynomial of degree three and its error.
 * `horner_step_error`, `exp_computed_error`: the rounding of the polynomial, and the whole
   computed exponential from a table entry, a polynomial and a rest of the argument.
-* `raised_terms_error`, `log_enclosure`: the sum of the terms of a softmax and its logarithm.
-* `weighted_mean_error`, `mean_computed_error`: a mean under computed weights.
-* `loss_change_enclosure`, `kl_enclosure`: the change of the loss and the divergence.
+* `log_enclosure`: a guess at a logarithm, checked by the exponential.
 
 ## Assumptions
 
-`IsNatExp valid E`: an exponential that lies above its tangent at zero, as the real one does and no
+`IsExp valid E`: on the numbers that are `valid`, `E` is positive, increasing and turns sums into
+products. For the reals `E` is the exponential and every number is valid; the rationals have powers
+on the whole multiples of a step. `IsNatExp valid E`: an exponential that lies above its tangent at zero, as the real one does and no
 other real one. A Taylor series has no sum in a general ordered field, so the error of the
 polynomial has a second term that shrinks with the number `k` of halvings, and every `k` may be
 chosen. Roundings obey the stated bounds, which excludes overflow.
@@ -44,6 +44,21 @@ universe u
 variable {α : Type u}
 
 section Definitions
+
+/-- The function `E` behaves like an exponential on the valid numbers.
+
+Python: none (an assumption about the exponential) -/
+structure IsExp [Field α] [LE α] [LT α] (valid : α → Prop) (E : α → α) : Prop where
+  /-- Valid numbers are closed under addition. -/
+  valid_add : ∀ a b, valid a → valid b → valid (a + b)
+  /-- Valid numbers are closed under negation. -/
+  valid_neg : ∀ a, valid a → valid (-a)
+  /-- Values are positive. -/
+  pos : ∀ a, valid a → 0 < E a
+  /-- Sums become products. -/
+  map_add : ∀ a b, valid a → valid b → E (a + b) = E a * E b
+  /-- Larger arguments have larger values. -/
+  strictMono : ∀ a b, valid a → valid b → a < b → E a < E b
 
 /-- `E` behaves like the exponential with base `e` on the valid numbers: it is an exponential and
 lies above its tangent at zero.
@@ -107,24 +122,6 @@ def expError [Field α] (table polynomial unit size : α) : α :=
   relativeProduct (relativeProduct (relativeProduct table polynomial) unit)
     (2 * size)
 
-/-- The error of a weighted mean relative to the largest value, from the share by which the weights
-are off and the relative errors of numerator, sum and quotient.
-
-Python: `peelverify.bounds.exponential.mean_error` -/
-def meanError [Field α] (relative inNumerator inTotal unit : α) : α :=
-  (2 * relative / (1 - relative) + inNumerator + inTotal + unit * (1 + inNumerator)) / (1 - inTotal)
-
-section
-attribute [local instance] Semiring.natCast
-
-/-- The share of the sum of `n` exponentials by which computed terms are off, when each has a
-relative error and small ones are raised to a number of exponential at most `above`.
-
-Python: `peelverify.bounds.exponential.terms_error` -/
-def termsError [Field α] (n : Nat) (relative above : α) : α :=
-  relative + (1 + relative) * ((n : α) * above)
-end
-
 end Definitions
 
 section Exponential
@@ -132,13 +129,38 @@ section Exponential
 variable [Field α] [LE α] [LT α] [Std.LawfulOrderLT α] [Std.IsLinearOrder α] [OrderedRing α]
   {valid : α → Prop} {E : α → α}
 
+/-- An exponential keeps `≤`.
+
+Python: none (supporting lemma) -/
+theorem IsExp.mono (exp : IsExp valid E) {a b : α} (ha : valid a) (hb : valid b)
+    (hab : a ≤ b) : E a ≤ E b := by
+  by_cases h : a = b
+  · rw [h]; exact Std.le_refl _
+  · refine Std.le_of_lt (exp.strictMono a b ha hb (Std.not_le.mp fun hba => h ?_))
+    exact Std.le_antisymm hab hba
+
+/-- An exponential reflects `≤`.
+
+Python: none (supporting lemma) -/
+theorem IsExp.le_of_le (exp : IsExp valid E) {a b : α} (ha : valid a) (hb : valid b)
+    (hab : E a ≤ E b) : a ≤ b := by
+  refine Std.not_lt.mp fun h => ?_
+  exact Std.not_le.mpr (exp.strictMono b a hb ha h) hab
+
+/-- Valid numbers are closed under subtraction.
+
+Python: none (supporting lemma) -/
+theorem IsExp.valid_sub (exp : IsExp valid E) {a b : α} (ha : valid a) (hb : valid b) :
+    valid (a - b) := by
+  rw [Ring.sub_eq_add_neg]
+  exact exp.valid_add a (-b) ha (exp.valid_neg b hb)
+
 /-- An exponential is one at zero.
 
 Python: none (supporting lemma) -/
 theorem IsExp.map_zero (exp : IsExp valid E) (zero_valid : valid 0) : E 0 = 1 := by
   have h := exp.map_add 0 0 zero_valid zero_valid
-  have e : (0 : α) + 0 = 0 := by grind
-  rw [e] at h
+  rw [Semiring.add_zero] at h
   have := exp.pos 0 zero_valid
   grind
 
@@ -148,7 +170,7 @@ Python: none (supporting lemma) -/
 theorem IsExp.map_mul_map_neg (exp : IsExp valid E) {a : α} (ha : valid a) :
     E a * E (-a) = 1 := by
   have hn := exp.valid_neg a ha
-  have e : a + -a = 0 := by grind
+  have e := AddCommGroup.add_neg_cancel (a := a)
   have hz := exp.valid_add a (-a) ha hn
   have h := exp.map_add a (-a) ha hn
   rw [e] at h hz
@@ -160,18 +182,26 @@ Python: none (supporting lemma) -/
 theorem IsNatExp.mul_one_sub_le (exp : IsNatExp valid E) {a : α} (ha : valid a) :
     E a * (1 - a) ≤ 1 := by
   have h := exp.one_add_le (-a) (exp.toIsExp.valid_neg a ha)
-  have h1 := mul_le_mul_left (show 0 ≤ E a by have := exp.toIsExp.pos a ha; grind) h
-  rw [exp.toIsExp.map_mul_map_neg ha] at h1
-  grind
-
-private theorem mul_pos {a b : α} (ha : 0 < a) (hb : 0 < b) : 0 < a * b := by
-  have := OrderedRing.mul_lt_mul_of_pos_left hb ha
-  grind
+  have h1 := mul_le_mul_left (Std.le_of_lt (exp.toIsExp.pos a ha)) h
+  rwa [exp.toIsExp.map_mul_map_neg ha, ← Ring.sub_eq_add_neg] at h1
 
 private theorem two_pow_pos (k : Nat) : (0 : α) < 2 ^ k := by
   induction k with
-  | zero => rw [Semiring.pow_zero]; grind
-  | succ k ih => rw [Semiring.pow_succ]; grind
+  | zero => rw [Semiring.pow_zero]; exact OrderedRing.zero_lt_one
+  | succ k ih => rw [Semiring.pow_succ]; exact OrderedRing.mul_pos ih (by grind)
+
+private theorem div_one (x : α) : x / 1 = x := by grind
+
+/-- The triangle inequality, through a number between. -/
+private theorem absVal_sub_le [DecidableLE α] (a b c : α) :
+    absVal (a - c) ≤ absVal (a - b) + absVal (b - c) := by
+  have h := absVal_add_le (a - b) (b - c)
+  rwa [show a - b + (b - c) = a - c by grind] at h
+
+private theorem absVal_le_sub_add [DecidableLE α] (a b : α) :
+    absVal a ≤ absVal (a - b) + absVal b := by
+  have h := absVal_add_le (a - b) b
+  rwa [AddCommGroup.sub_add_cancel] at h
 
 private theorem one_div_two_pow (k : Nat) :
     (0 : α) ≤ 1 / 2 ^ k ∧ (1 : α) / 2 ^ k ≤ 1 ∧ (1 : α) / 2 ^ (k + 1) = 1 / 2 ^ k / 2 := by
@@ -194,8 +224,7 @@ private theorem valid_of_halves (exp : IsExp valid E) {k : Nat} {x : α}
   induction k generalizing x with
   | zero =>
     rw [Semiring.pow_zero] at h
-    have e : x / 1 = x := by grind
-    rwa [e] at h
+    rwa [div_one] at h
   | succ k ih =>
     rw [half_div_pow] at h
     have h1 := exp.valid_add _ _ (ih h) (ih h)
@@ -221,8 +250,7 @@ private theorem squared_le (exp : IsExp valid E) {down : α → α}
   induction k generalizing start with
   | zero =>
     rw [Semiring.pow_zero] at start_le
-    have e : x / 1 = x := by grind
-    rwa [e] at start_le
+    rwa [div_one] at start_le
   | succ k ih =>
     have hv := exp.valid_add _ _ h h
     have hm := exp.map_add _ _ h h
@@ -237,13 +265,12 @@ private theorem le_squared (exp : IsExp valid E) {up : α → α} (le_up : ∀ a
   induction k generalizing start with
   | zero =>
     rw [Semiring.pow_zero] at le_start
-    have e : x / 1 = x := by grind
-    rwa [e] at le_start
+    rwa [div_one] at le_start
   | succ k ih =>
     have hv := exp.valid_add _ _ h h
     have hm := exp.map_add _ _ h h
     rw [double_div_pow] at hv hm
-    have h1 := mul_self_le_mul_self (by have := exp.pos _ h; grind) le_start
+    have h1 := mul_self_le_mul_self (Std.le_of_lt (exp.pos _ h)) le_start
     exact ih hv (by rw [hm]; exact Std.le_trans h1 (le_up _))
 
 /-- Squaring the tangent at `x / 2 ^ k`, rounded down, stays below the exponential.
@@ -262,7 +289,7 @@ theorem le_expUpper (exp : IsNatExp valid E) {up : α → α} (le_up : ∀ a, a 
     (k : Nat) (piece_valid : valid (x / 2 ^ k)) (piece_lt : x / 2 ^ k < 1) :
     E x ≤ expUpper up k x := by
   refine le_squared exp.toIsExp le_up k piece_valid (Std.le_trans ?_ (le_up _))
-  exact le_div_of_mul_le (by grind) (exp.mul_one_sub_le piece_valid)
+  exact le_div_of_mul_le (OrderedAdd.sub_pos_iff.mpr piece_lt) (exp.mul_one_sub_le piece_valid)
 
 
 section Taylor
@@ -281,7 +308,7 @@ private theorem taylor_base (exp : IsNatExp valid E) {y : α} (h : valid y)
   have h6 : E y ≤ 1 + y + 3 / 2 * (y * y) := by
     refine le_of_mul_le_mul_left (show 0 < 1 - y by grind) ?_
     grind
-  have h7 := mul_nonneg h3 (show 0 ≤ absVal y - y by have := le_absVal y; grind)
+  have h7 := mul_nonneg h3 (OrderedAdd.sub_nonneg_iff.mpr (le_absVal y))
   have h8 := mul_nonneg h3 (show 0 ≤ absVal y + y by have := neg_le_absVal y; grind)
   clear small
   rw [absVal_le_iff]
@@ -295,20 +322,20 @@ private theorem square_step {z e w t : α} (hw : absVal z = w) (small : w ≤ 1 
       16 * (w * w * (w * w)) / 20 + (1 + 4 * w) * (2 * (w * w)) * t := by
   have hw0 : 0 ≤ w := hw ▸ absVal_nonneg z
   have hzz : z * z = w * w := by rw [← hw, absVal_mul_self]
-  have hz := absVal_le_iff.mp (show absVal z ≤ w by rw [hw]; exact Std.le_refl _)
+  have hz := absVal_le_iff.mp (show absVal z ≤ w from hw ▸ Std.le_refl _)
   have w2 := mul_nonneg hw0 hw0
   have w3 := mul_nonneg w2 hw0
   have w4 := mul_nonneg w2 w2
-  have s2 := mul_nonneg hw0 (show 0 ≤ 1 / 32 - w by grind)
-  have s3 := mul_nonneg w2 (show 0 ≤ 1 / 32 - w by grind)
-  have s4 := mul_nonneg w3 (show 0 ≤ 1 / 32 - w by grind)
+  have s2 := mul_nonneg hw0 (OrderedAdd.sub_nonneg_iff.mpr small)
+  have s3 := mul_nonneg w2 (OrderedAdd.sub_nonneg_iff.mpr small)
+  have s4 := mul_nonneg w3 (OrderedAdd.sub_nonneg_iff.mpr small)
   have bound : w * w * (w * w) / 20 + (1 + 2 * w) * (w * w) * t ≤ w / 16 := by
-    have := mul_nonneg (mul_nonneg (show 0 ≤ 1 + 2 * w by grind) w2) (show 0 ≤ 1 - t by grind)
+    have := mul_nonneg (mul_nonneg (show 0 ≤ 1 + 2 * w by grind) w2) (OrderedAdd.sub_nonneg_iff.mpr ht1)
     grind
   have size : absVal (2 * expTaylor z + (e - expTaylor z)) ≤ 2 + 3 * w := by
     have h1 := absVal_le_iff.mp (Std.le_trans close bound)
     have h2 : expTaylor z = 1 + z + w * w / 2 + w * w * z / 6 := by unfold expTaylor; grind
-    have h3 := mul_nonneg w2 (show 0 ≤ w - z by grind)
+    have h3 := mul_nonneg w2 (OrderedAdd.sub_nonneg_iff.mpr hz.2)
     have h4 := mul_nonneg w2 (show 0 ≤ w + z by grind)
     rw [absVal_le_iff]
     clear close
@@ -326,7 +353,7 @@ private theorem square_step {z e w t : α} (hw : absVal z = w) (small : w ≤ 1 
       w * w * (w * w) * (7 / 12 + z / 6 + z * z / 36) +
         (e - expTaylor z) * (2 * expTaylor z + (e - expTaylor z)) := by
     rw [← hzz]; unfold expTaylor; grind
-  have h1 := mul_nonneg w4 (show 0 ≤ 1 / 32 - w by grind)
+  have h1 := mul_nonneg w4 (OrderedAdd.sub_nonneg_iff.mpr small)
   have h2 := mul_nonneg (mul_nonneg w3 (show 0 ≤ 1 - 6 * w by grind)) ht
   rw [split]
   refine Std.le_trans (absVal_add_le _ _) ?_
@@ -340,11 +367,10 @@ private theorem taylor_near (exp : IsNatExp valid E) (k : Nat) {y : α} (h : val
   induction k generalizing y with
   | zero =>
     rw [Semiring.pow_zero] at h
-    have e : y / 1 = y := by grind
-    rw [e] at h
+    rw [div_one] at h
     have h1 := taylor_base exp h small
     have h2 := mul_self_nonneg (y * y)
-    have e1 : (1 : α) / 2 ^ 0 = 1 := by rw [Semiring.pow_zero]; grind
+    have e1 : (1 : α) / 2 ^ 0 = 1 := by rw [Semiring.pow_zero, div_one]
     rw [e1]
     grind
   | succ k ih =>
@@ -396,9 +422,8 @@ theorem exp_shift_error [DecidableLE α] (exp : IsNatExp valid E) {s size : α} 
   have h0 := mul_self_nonneg size
   have h5 : E s ≤ 1 + size + 2 * (size * size) := by
     refine le_of_mul_le_mul_left (show 0 < 1 - size by grind) ?_
-    have h6 := mul_nonneg (show 0 ≤ E s by have := exp.toIsExp.pos s hs; grind)
-      (show 0 ≤ size - s by grind)
-    have h7 := mul_nonneg h0 (show 0 ≤ 1 / 2 - size by grind)
+    have h6 := mul_nonneg (Std.le_of_lt (exp.toIsExp.pos s hs)) (OrderedAdd.sub_nonneg_iff.mpr h3.2)
+    have h7 := mul_nonneg h0 (OrderedAdd.sub_nonneg_iff.mpr small)
     grind
   rw [absVal_le_iff]
   constructor <;> grind
@@ -432,14 +457,13 @@ theorem relative_product_error {v e w f b c : α} (e_nonneg : 0 ≤ e) (f_nonneg
 private theorem nonneg_of_relative {v e b : α} (e_pos : 0 < e) (close : absVal (v - e) ≤ b * e) :
     0 ≤ b := by
   refine le_of_mul_le_mul_left e_pos ?_
-  have := absVal_nonneg (v - e)
-  grind
+  rw [Semiring.mul_zero, CommSemiring.mul_comm]
+  exact Std.le_trans (absVal_nonneg _) close
 
 private theorem relative_trans {v e f b c : α} (b_nonneg : 0 ≤ b)
     (outer : absVal (f - e) ≤ c * e) (inner : absVal (v - f) ≤ b * f) :
     absVal (v - e) ≤ relativeProduct b c * e := by
-  have h := absVal_add_le (v - f) (f - e)
-  rw [show v - f + (f - e) = v - e by grind] at h
+  have h := absVal_sub_le v f e
   have h1 := absVal_le_iff.mp outer
   unfold relativeProduct
   have h2 := mul_nonneg b_nonneg (show 0 ≤ e + c * e - f by grind)
@@ -448,10 +472,9 @@ private theorem relative_trans {v e f b c : α} (b_nonneg : 0 ≤ b)
 private theorem relative_rounding {v w e b unit : α} (inner : absVal (w - e) ≤ b * e)
     (unit_nonneg : 0 ≤ unit) (rounded : absVal (v - w) ≤ unit * absVal w) (e_nonneg : 0 ≤ e) :
     absVal (v - e) ≤ relativeProduct b unit * e := by
-  have h := absVal_add_le (v - w) (w - e)
-  rw [show v - w + (w - e) = v - e by grind] at h
-  have h1 := absVal_add_le (w - e) e
-  rw [show w - e + e = w by grind, absVal_of_nonneg e_nonneg] at h1
+  have h := absVal_sub_le v w e
+  have h1 := absVal_le_sub_add w e
+  rw [absVal_of_nonneg e_nonneg] at h1
   have h2 := mul_nonneg unit_nonneg (show 0 ≤ b * e + e - absVal w by grind)
   unfold relativeProduct
   grind
@@ -472,9 +495,8 @@ theorem horner_step_error {unit eta x v e c size error product result : α}
     rw [absVal_mul]; exact mul_le_mul_left hx close
   have h4 : absVal (product + c) ≤
       absVal x * size + (unit * (absVal x * size) + eta) + absVal c := by
-    have h5 := absVal_add_le (product - x * v) (x * v)
+    have h5 := absVal_le_sub_add product (x * v)
     have h6 := absVal_add_le product c
-    rw [show product - x * v + x * v = product by grind] at h5
     grind
   have h7 := mul_le_mul_left unit_nonneg h4
   have h8 := absVal_add_le (result - (product + c)) (product - x * v + x * (v - e))
@@ -550,8 +572,8 @@ theorem exp_computed_error (exp : IsNatExp valid E)
   have hp := exp.toIsExp.pos _ part_valid
   have hsum := exp.toIsExp.valid_add _ _ whole_valid part_valid
   have he := exp.toIsExp.pos _ (exp.toIsExp.valid_add _ _ hsum rest_valid)
-  have h1 := relative_product_error (by grind) (by grind) entry_close value_close
-  have h2 := relative_rounding h1 unit_nonneg rounded (by have := mul_pos hw hp; grind)
+  have h1 := relative_product_error (Std.le_of_lt hw) (Std.le_of_lt hp) entry_close value_close
+  have h2 := relative_rounding h1 unit_nonneg rounded (Std.le_of_lt (OrderedRing.mul_pos hw hp))
   have e : E whole * E part = E (whole + part + rest) * E (-rest) := by
     rw [← exp.toIsExp.map_add _ _ whole_valid part_valid,
       ← exp.toIsExp.map_add _ _ (exp.toIsExp.valid_add _ _ hsum rest_valid)
@@ -560,15 +582,14 @@ theorem exp_computed_error (exp : IsNatExp valid E)
     grind
   have h3 := exp_shift_error exp (exp.toIsExp.valid_neg _ rest_valid)
     (by rw [absVal_neg]; exact rest_le) rest_small
-  have h4 := mul_nonneg (show 0 ≤ size by have := absVal_nonneg rest; grind)
-    (show 0 ≤ 1 / 2 - size by grind)
+  have h4 := mul_nonneg (Std.le_trans (absVal_nonneg rest) rest_le) (OrderedAdd.sub_nonneg_iff.mpr rest_small)
   rw [e] at h2
   clear rounded h1 e
   have h5 : absVal (E (whole + part + rest) * E (-rest) - E (whole + part + rest)) ≤
       2 * size * E (whole + part + rest) := by
     have h6 := absVal_mul (E (whole + part + rest)) (E (-rest) - 1)
-    rw [absVal_of_nonneg (show 0 ≤ E (whole + part + rest) by grind)] at h6
-    have h7 := mul_le_mul_left (show 0 ≤ E (whole + part + rest) by grind)
+    rw [absVal_of_nonneg (Std.le_of_lt he)] at h6
+    have h7 := mul_le_mul_left (Std.le_of_lt he)
       (show absVal (E (-rest) - 1) ≤ 2 * size by grind)
     have h8 : E (whole + part + rest) * E (-rest) - E (whole + part + rest) =
         E (whole + part + rest) * (E (-rest) - 1) := by grind
@@ -580,242 +601,6 @@ theorem exp_computed_error (exp : IsNatExp valid E)
   have hbc := mul_nonneg hb hc
   have := mul_nonneg (show 0 ≤ table + polynomial + table * polynomial by grind) unit_nonneg
   unfold relativeProduct
-  grind
-
-/-- The terms of a softmax whose small arguments are raised to `floor`: all of them together are
-close, relative to the exact sum, when each is close to the exponential of the raised argument.
-
-Python: `peelverify.bounds.exponential.terms_error` -/
-theorem raised_terms_error (exp : IsNatExp valid E) {n : Nat} {x term : Fin n → α}
-    {floor relative above : α}
-    (x_valid : ∀ i, valid (x i)) (floor_valid : valid floor) (relative_nonneg : 0 ≤ relative)
-    (close : ∀ i, absVal (term i - E (maxVal (x i) floor)) ≤ relative * E (maxVal (x i) floor))
-    (floor_le : E floor ≤ above) (peak : Fin n) (peak_nonneg : 0 ≤ x peak) :
-    (sum fun i => absVal (term i - E (x i))) ≤
-      termsError n relative above * sum fun i => E (x i) := by
-  have hf := exp.toIsExp.pos _ floor_valid
-  have each : ∀ i, absVal (term i - E (x i)) ≤ relative * E (x i) + (1 + relative) * above := by
-    intro i
-    have h := close i
-    have h1 := absVal_add_le (term i - E (maxVal (x i) floor)) (E (maxVal (x i) floor) - E (x i))
-    rw [show term i - E (maxVal (x i) floor) + (E (maxVal (x i) floor) - E (x i)) =
-      term i - E (x i) by grind] at h1
-    have hx := exp.toIsExp.pos _ (x_valid i)
-    have h2 : E (x i) ≤ E (maxVal (x i) floor) ∧ E (maxVal (x i) floor) ≤ E (x i) + above := by
-      unfold maxVal
-      split
-      · have := exp.toIsExp.mono (x_valid i) floor_valid (by assumption)
-        grind
-      · grind
-    rw [absVal_of_nonneg (show 0 ≤ E (maxVal (x i) floor) - E (x i) by grind)] at h1
-    have h3 := mul_nonneg relative_nonneg
-      (show 0 ≤ E (x i) + above - E (maxVal (x i) floor) by grind)
-    clear close x_valid
-    grind
-  have total : 1 ≤ sum fun i => E (x i) := by
-    have h1 := le_sum (f := fun i => E (x i))
-      (fun i => by have := exp.toIsExp.pos _ (x_valid i); grind) peak
-    have h2 := exp.one_add_le _ (x_valid peak)
-    clear x_valid close each
-    grind
-  have h := sum_le_sum each
-  rw [sum_add, sum_mul_left, sum_const] at h
-  have h4 := mul_nonneg (mul_nonneg (natCast_nonneg (α := α) n) (show 0 ≤ above by grind))
-    (show 0 ≤ 1 + relative by grind)
-  have h5 := mul_nonneg h4 (show 0 ≤ (sum fun i => E (x i)) - 1 by grind)
-  unfold termsError
-  clear each close x_valid
-  grind
-
-private theorem weighted_sum_le {n : Nat} {term value : Fin n → α} {size : α}
-    (term_nonneg : ∀ i, 0 ≤ term i) (value_le : ∀ i, absVal (value i) ≤ size) :
-    absVal (sum fun i => term i * value i) ≤ size * sum term := by
-  refine Std.le_trans (absVal_sum_le _) ?_
-  rw [← sum_mul_left]
-  refine sum_le_sum fun i => ?_
-  rw [absVal_mul, absVal_of_nonneg (term_nonneg i)]
-  have := mul_le_mul_left (term_nonneg i) (value_le i)
-  clear value_le term_nonneg
-  grind
-
-private theorem mean_le {n : Nat} {weight value : Fin n → α} {size mean : α}
-    (total_pos : 0 < sum weight) (weight_nonneg : ∀ i, 0 ≤ weight i)
-    (value_le : ∀ i, absVal (value i) ≤ size)
-    (mean_eq : mean * sum weight = sum fun i => weight i * value i) : absVal mean ≤ size := by
-  refine le_of_mul_le_mul_left total_pos ?_
-  have h := absVal_mul mean (sum weight)
-  rw [absVal_of_nonneg (show 0 ≤ sum weight by grind), mean_eq] at h
-  have h1 := weighted_sum_le weight_nonneg value_le
-  clear mean_eq value_le weight_nonneg
-  grind
-
-/-- A weighted mean with weights that are off by a share `relative` of their sum.
-
-Python: `peelverify.bounds.exponential.mean_error` -/
-theorem weighted_mean_error {n : Nat} {weight term value : Fin n → α} {relative size : α}
-    (total_pos : 0 < sum weight)
-    (close : (sum fun i => absVal (term i - weight i)) ≤ relative * sum weight)
-    (weight_nonneg : ∀ i, 0 ≤ weight i) (value_le : ∀ i, absVal (value i) ≤ size)
-    {mean : α} (mean_eq : mean * sum weight = sum fun i => weight i * value i) :
-    absVal ((sum fun i => term i * value i) - mean * sum term) ≤
-      2 * relative * size * sum weight := by
-  have hm := mean_le total_pos weight_nonneg value_le mean_eq
-  have e : (sum fun i => term i * value i) - mean * sum term =
-      sum fun i => (term i - weight i) * (value i - mean) := by
-    have h : (sum fun i => (term i - weight i) * (value i - mean)) = sum fun i =>
-        (term i * value i - mean * term i) - (weight i * value i - mean * weight i) :=
-      sum_congr fun i => by clear close weight_nonneg value_le mean_eq; grind
-    rw [h, sum_sub, sum_sub, sum_sub, sum_mul_left, sum_mul_left, ← mean_eq]
-    clear close weight_nonneg value_le mean_eq h
-    grind
-  have h1 := absVal_sum_le fun i => (term i - weight i) * (value i - mean)
-  have h2 : (sum fun i => absVal ((term i - weight i) * (value i - mean))) ≤
-      sum fun i => absVal (term i - weight i) * (2 * size) := by
-    refine sum_le_sum fun i => ?_
-    rw [absVal_mul]
-    refine mul_le_mul_left (absVal_nonneg _) ?_
-    have h3 := absVal_add_le (value i) (-mean)
-    rw [absVal_neg, show value i + -mean = value i - mean by grind] at h3
-    have h4 := value_le i
-    clear value_le weight_nonneg close
-    grind
-  rw [sum_mul_right] at h2
-  have h5 := mul_nonneg
-    (show 0 ≤ relative * sum weight - sum fun i => absVal (term i - weight i) by grind)
-    (show 0 ≤ 2 * size by have := absVal_nonneg mean; grind)
-  rw [e]
-  clear e value_le weight_nonneg close mean_eq
-  grind
-
-private theorem share_of_total {n : Nat} {weight term : Fin n → α} {relative : α}
-    (total_pos : 0 < sum weight)
-    (close : (sum fun i => absVal (term i - weight i)) ≤ relative * sum weight)
-    (relative_lt_one : relative < 1) :
-    0 < sum term ∧ 2 * relative * sum weight ≤ 2 * relative / (1 - relative) * sum term := by
-  have h := absVal_sum_le fun i => term i - weight i
-  rw [sum_sub] at h
-  have h1 := neg_le_absVal (sum term - sum weight)
-  have h2 : 0 ≤ relative := by
-    refine le_of_mul_le_mul_left total_pos ?_
-    have := sum_nonneg fun i => absVal_nonneg (term i - weight i)
-    grind
-  have h3 : (1 - relative) * sum weight ≤ sum term := by grind
-  have h4 := mul_pos (show 0 < 1 - relative by grind) total_pos
-  refine ⟨by grind, ?_⟩
-  have h5 := mul_le_mul_left (c := 2 * relative / (1 - relative))
-    (le_div_of_mul_le (by grind) (by grind)) h3
-  have e : 2 * relative / (1 - relative) * ((1 - relative) * sum weight) =
-      2 * relative * sum weight := by grind
-  rwa [e] at h5
-
-private theorem quotient_error {weighted terms mean size share numerator total quotient a b u : α}
-    (terms_pos : 0 < terms) (mean_le : absVal mean ≤ size)
-    (weighted_le : absVal weighted ≤ size * terms)
-    (weighted_close : absVal (weighted - mean * terms) ≤ size * (share * terms))
-    (numerator_close : absVal (numerator - weighted) ≤ a * (size * terms))
-    (total_close : absVal (total - terms) ≤ b * terms) (b_lt_one : b < 1) (u_nonneg : 0 ≤ u)
-    (rounded : absVal (quotient * total - numerator) ≤ u * absVal numerator) :
-    absVal (quotient - mean) ≤ size * ((share + a + b + u * (1 + a)) / (1 - b)) := by
-  have hs := Std.le_trans (absVal_nonneg _) mean_le
-  have h1 := absVal_add_le (numerator - weighted) weighted
-  rw [show numerator - weighted + weighted = numerator by grind] at h1
-  have h2 := mul_le_mul_left u_nonneg
-    (show absVal numerator ≤ (1 + a) * (size * terms) by grind)
-  have h3 := mul_le_mul mean_le total_close (absVal_nonneg _) hs
-  rw [← absVal_mul] at h3
-  have h4 := absVal_add_le (quotient * total - numerator) (numerator - weighted)
-  have h5 := absVal_add_le (weighted - mean * terms) (-(mean * (total - terms)))
-  rw [absVal_neg] at h5
-  have h6 := absVal_add_le (quotient * total - numerator + (numerator - weighted))
-    (weighted - mean * terms + -(mean * (total - terms)))
-  rw [show quotient * total - numerator + (numerator - weighted) +
-    (weighted - mean * terms + -(mean * (total - terms))) = (quotient - mean) * total by grind,
-    absVal_mul] at h6
-  have h7 := mul_pos (show 0 < 1 - b by grind) terms_pos
-  have h8 := absVal_le_iff.mp total_close
-  rw [absVal_of_nonneg (show 0 ≤ total by grind)] at h6
-  have h9 := mul_le_mul_left (absVal_nonneg (quotient - mean))
-    (show (1 - b) * terms ≤ total by grind)
-  rw [show size * ((share + a + b + u * (1 + a)) / (1 - b)) =
-    size * (share + a + b + u * (1 + a)) / (1 - b) by grind]
-  refine le_div_of_mul_le (by grind) (le_of_mul_le_mul_left terms_pos ?_)
-  grind
-
-/-- A mean under computed weights, from a computed numerator, a computed sum and a rounded
-quotient.
-
-Python: `peelverify.bounds.exponential.mean_error` -/
-theorem mean_computed_error {n : Nat} {weight term value : Fin n → α}
-    {relative size numerator total quotient inNumerator inTotal unit : α}
-    (total_pos : 0 < sum weight) (term_nonneg : ∀ i, 0 ≤ term i)
-    (close : (sum fun i => absVal (term i - weight i)) ≤ relative * sum weight)
-    (relative_lt_one : relative < 1) (weight_nonneg : ∀ i, 0 ≤ weight i)
-    (value_le : ∀ i, absVal (value i) ≤ size)
-    {mean : α} (mean_eq : mean * sum weight = sum fun i => weight i * value i)
-    (inTotal_lt_one : inTotal < 1) (unit_nonneg : 0 ≤ unit)
-    (numerator_close :
-      absVal (numerator - sum fun i => term i * value i) ≤ inNumerator * (size * sum term))
-    (total_close : absVal (total - sum term) ≤ inTotal * sum term)
-    (rounded : absVal (quotient * total - numerator) ≤ unit * absVal numerator) :
-    absVal (quotient - mean) ≤ size * meanError relative inNumerator inTotal unit := by
-  have hm := mean_le total_pos weight_nonneg value_le mean_eq
-  have h1 := weighted_mean_error total_pos close weight_nonneg value_le mean_eq
-  have h2 := share_of_total total_pos close relative_lt_one
-  have h3 := mul_le_mul_left (Std.le_trans (absVal_nonneg _) hm) h2.2
-  refine quotient_error h2.1 hm (weighted_sum_le term_nonneg value_le) ?_ numerator_close
-    total_close inTotal_lt_one unit_nonneg rounded
-  clear close value_le weight_nonneg mean_eq term_nonneg numerator_close
-  grind
-
-/-- The logarithm of a sum of exponentials may be computed from arguments minus their peak.
-
-Python: none (supporting lemma) -/
-theorem IsExp.map_log_sub (exp : IsExp valid E) {n : Nat} {x : Fin n → α} {log peak : α}
-    (x_valid : ∀ i, valid (x i)) (log_valid : valid log) (peak_valid : valid peak)
-    (log_eq : E log = sum fun i => E (x i)) :
-    E (log - peak) = sum fun i => E (x i - peak) := by
-  have hn := exp.valid_neg peak peak_valid
-  have h : ∀ a, valid a → E (a - peak) = E (-peak) * E a := by
-    intro a ha
-    rw [← exp.map_add _ _ hn ha]
-    congr 1
-    grind
-  rw [h log log_valid, log_eq, ← sum_mul_left]
-  exact sum_congr fun i => (h _ (x_valid i)).symm
-
-/-- The change of the loss of a target, from guesses of both logarithms and a computed shift.
-
-Python: `peelverify.bounds.exponential.change_error` -/
-theorem loss_change_enclosure {log log' guess guess' peak peak' before after computed error error'
-    rounding : α} (log_close : absVal (log - peak - guess) ≤ error)
-    (log'_close : absVal (log' - peak' - guess') ≤ error')
-    (rounded : absVal (computed - ((peak' - peak) + (guess' - guess) - (after - before))) ≤
-      rounding) :
-    absVal (computed - ((log' - after) - (log - before))) ≤ error + error' + rounding := by
-  rw [absVal_le_iff] at *
-  grind
-
-/-- The divergence of the changed distribution from the original one, from guesses of both
-logarithms and of the mean change under the original distribution.
-
-Python: `peelverify.bounds.exponential.change_error` -/
-theorem kl_enclosure {n : Nat} {prob logits changed : Fin n → α} {log log' guess guess' peak peak'
-    computed mean error error' inMean rounding : α} (prob_sum : sum prob = 1)
-    (log_close : absVal (log - peak - guess) ≤ error)
-    (log'_close : absVal (log' - peak' - guess') ≤ error')
-    (mean_close : absVal (mean - sum fun i => prob i * (changed i - logits i)) ≤ inMean)
-    (rounded : absVal (computed - ((peak' - peak) + (guess' - guess) - mean)) ≤ rounding) :
-    absVal (computed - sum fun i => prob i * ((logits i - log) - (changed i - log'))) ≤
-      error + error' + inMean + rounding := by
-  have h : (sum fun i => prob i * ((logits i - log) - (changed i - log'))) =
-      (log' - log) - sum fun i => prob i * (changed i - logits i) := by
-    have e : (sum fun i => prob i * ((logits i - log) - (changed i - log'))) = sum fun i =>
-        prob i * (log' - log) - prob i * (changed i - logits i) := sum_congr fun i => by grind
-    rw [e, sum_sub, sum_mul_right, prob_sum]
-    grind
-  rw [h]
-  clear h
-  rw [absVal_le_iff] at *
   grind
 
 end Relative
@@ -893,8 +678,8 @@ private theorem isExp_grid {s : Rat} (hs : 0 < s) :
     rw [gridExp_mul hs, gridExp_mul hs, e, Rat.zpow_add (by grind)]
     have h2 := one_add_le_zpow hs (l - k)
     rw [Rat.intCast_sub] at h2
-    have h3 := mul_pos (show 0 < (l : Rat) - k by grind) hs
-    have h4 := mul_pos (show 0 < (1 + s) ^ k from Rat.zpow_pos (by grind))
+    have h3 := OrderedRing.mul_pos (show 0 < (l : Rat) - k by grind) hs
+    have h4 := OrderedRing.mul_pos (show 0 < (1 + s) ^ k from Rat.zpow_pos (by grind))
       (show 0 < (1 + s) ^ (l - k) - 1 by grind)
     grind
 
@@ -949,46 +734,9 @@ example : absVal (1 - grid (1 / 32 + 1 / 64 + -(1 / 64))) ≤
     ⟨1, by decide +kernel⟩ ⟨-1, by decide +kernel⟩ (by decide +kernel) (by decide +kernel)
     (by decide +kernel) (by decide +kernel) (by decide +kernel) (by decide +kernel)
 
-private abbrev arguments : Fin 2 → Rat := vec [0, -(1 / 16)]
-
-private theorem arguments_valid : ∀ i, onGrid (arguments i) := by
-  intro i; exact ⟨(arguments i * 64).num, by revert i; decide +kernel⟩
-
-example : (sum fun i => absVal ((vec [1, 1] : Fin 2 → Rat) i - grid (arguments i))) ≤
-    termsError 2 (1 / 16) 1 * sum fun i => grid (arguments i) :=
-  raised_terms_error (floor := -(1 / 32)) isNatExp arguments_valid ⟨-2, by decide +kernel⟩
-    (by decide +kernel) (by decide +kernel) (by decide +kernel) 0 (by decide +kernel)
 example : absVal (1 / 32 - 1 / 64 : Rat) ≤ (1 / 64 + 0) / (1 - 2 * (1 / 64 + 0)) :=
   log_enclosure (computed := 65 / 64) isNatExp ⟨2, by decide +kernel⟩ ⟨1, by decide +kernel⟩
     (by decide +kernel) (by decide +kernel) (by decide +kernel) (by decide +kernel)
-
-private abbrev shares : Fin 2 → Rat := vec [3 / 4, 1 / 4]
-private abbrev computedShares : Fin 2 → Rat := vec [5 / 8, 1 / 4]
-private abbrev changes : Fin 2 → Rat := vec [1, -1]
-
-example : absVal ((sum fun i => computedShares i * changes i) - 1 / 2 * sum computedShares) ≤
-    2 * (1 / 8) * 1 * sum shares :=
-  weighted_mean_error (by decide +kernel) (by decide +kernel) (by decide +kernel)
-    (by decide +kernel) (by decide +kernel)
-example : absVal (2 / 5 - 1 / 2 : Rat) ≤ 1 * meanError (1 / 8) 0 (1 / 4) (1 / 4) :=
-  mean_computed_error (weight := shares) (term := computedShares) (value := changes)
-    (numerator := 3 / 8) (total := 1) (by decide +kernel) (by decide +kernel) (by decide +kernel)
-    (by decide +kernel) (by decide +kernel) (by decide +kernel) (by decide +kernel)
-    (by decide +kernel) (by decide +kernel) (by decide +kernel) (by decide +kernel)
-    (by decide +kernel)
-
-example : grid (1 / 32 - 1 / 64) = sum fun i => grid ((vec [1 / 32] : Fin 1 → Rat) i - 1 / 64) :=
-  IsExp.map_log_sub (E := grid) isNatExp.toIsExp
-    (fun i => ⟨2, by revert i; decide +kernel⟩) ⟨2, by decide +kernel⟩ ⟨1, by decide +kernel⟩
-    (by decide +kernel)
-example : absVal (1 / 8 - ((3 - 1) - (2 - 1 / 4)) : Rat) ≤ 1 / 4 + 1 / 4 + 1 / 8 :=
-  loss_change_enclosure (guess := 1) (guess' := 2) (peak := 1) (peak' := 1) (by decide +kernel)
-    (by decide +kernel) (by decide +kernel)
-example : absVal (1 / 4 - sum fun i => shares i * ((0 - 0) - (changes i - 1))) ≤
-    (0 : Rat) + 0 + 1 / 4 + 0 :=
-  kl_enclosure (logits := fun _ => 0) (log := 0) (log' := 1) (guess := 0) (guess' := 1) (peak := 0)
-    (peak' := 0) (mean := 3 / 4) (by decide +kernel) (by decide +kernel) (by decide +kernel)
-    (by decide +kernel) (by decide +kernel)
 
 end Examples
 

@@ -49,42 +49,33 @@ Python: none (supporting lemma) -/
 theorem mul_self_nonneg (a : α) : 0 ≤ a * a := by
   rcases Std.le_total (a := (0 : α)) (b := a) with h | h
   · exact OrderedRing.mul_nonneg h h
-  · have h' : 0 ≤ -a := by grind
-    have := OrderedRing.mul_nonneg h' h'
-    grind
+  · exact OrderedRing.mul_nonneg_of_nonpos_of_nonpos h h
 
 /-- Products grow with both factors when the factors involved are not negative.
 
 Python: none (supporting lemma) -/
 theorem mul_le_mul {a b c d : α} (hab : a ≤ b) (hcd : c ≤ d) (hc : 0 ≤ c) (hb : 0 ≤ b) :
-    a * c ≤ b * d := by
-  have h1 := mul_nonneg hc (show 0 ≤ b - a by grind)
-  have h2 := mul_nonneg hb (show 0 ≤ d - c by grind)
-  grind
+    a * c ≤ b * d :=
+  Std.le_trans (OrderedRing.mul_le_mul_of_nonneg_right hab hc)
+    (OrderedRing.mul_le_mul_of_nonneg_left hcd hb)
 
 /-- Multiplying both sides of an inequality by a number that is not negative keeps it.
 
 Python: none (supporting lemma) -/
-theorem mul_le_mul_left {a b c : α} (hc : 0 ≤ c) (hab : a ≤ b) : c * a ≤ c * b := by
-  have h1 := mul_nonneg hc (show 0 ≤ b - a by grind)
-  grind
+theorem mul_le_mul_left {a b c : α} (hc : 0 ≤ c) (hab : a ≤ b) : c * a ≤ c * b :=
+  OrderedRing.mul_le_mul_of_nonneg_left hab hc
 
 /-- A positive factor on the left can be cancelled from an inequality.
 
 Python: none (supporting lemma) -/
-theorem le_of_mul_le_mul_left {a b c : α} (hc : 0 < c) (h : c * a ≤ c * b) : a ≤ b := by
-  rcases Std.le_total (a := a) (b := b) with hab | hab
-  · exact hab
-  · have h0 := mul_nonneg (show 0 ≤ c by grind) (show 0 ≤ a - b by grind)
-    have h1 : c * (a - b) = 0 := by grind
-    have h2 : a - b = 0 := by grind
-    grind
+theorem le_of_mul_le_mul_left {a b c : α} (hc : 0 < c) (h : c * a ≤ c * b) : a ≤ b :=
+  (Field.IsOrdered.mul_le_mul_iff_of_pos_left hc).mp h
 
 /-- Squares keep the order of numbers that are not negative.
 
 Python: none (supporting lemma) -/
 theorem mul_self_le_mul_self {a b : α} (ha : 0 ≤ a) (hab : a ≤ b) : a * a ≤ b * b :=
-  mul_le_mul hab hab ha (by grind)
+  mul_le_mul hab hab ha (Std.le_trans ha hab)
 
 /-- A square below the square of a number that is not negative comes from a smaller number.
 
@@ -122,36 +113,30 @@ theorem sq_le_mul_of_quadratic_nonneg {x y d : α}
 /-- The inverse of a positive number is positive.
 
 Python: none (supporting lemma) -/
-theorem inv_pos {a : α} (ha : 0 < a) : 0 < a⁻¹ := by
-  have h := mul_self_nonneg a⁻¹
-  have h1 := mul_nonneg (show 0 ≤ a by grind) h
-  have h2 : a * (a⁻¹ * a⁻¹) = a⁻¹ := by grind
-  have h3 : a * a⁻¹ = 1 := by grind
-  have h4 : a⁻¹ ≠ 0 := by grind
-  grind
+theorem inv_pos {a : α} (ha : 0 < a) : 0 < a⁻¹ :=
+  Field.IsOrdered.inv_pos_iff.mpr ha
 
 /-- A quotient is at least `c` when `c` times the positive denominator is at most the numerator.
 
 Python: none (supporting lemma) -/
 theorem le_div_of_mul_le {a b c : α} (hb : 0 < b) (h : c * b ≤ a) : c ≤ a / b := by
-  refine le_of_mul_le_mul_left hb ?_
-  have : b * (a / b) = a := by grind
-  grind
+  rw [Field.div_eq_mul_inv]
+  exact (Field.IsOrdered.le_mul_inv_iff_mul_le c a hb).mpr h
 
 /-- A quotient is at most `c` when the numerator is at most `c` times the positive denominator.
 
 Python: none (supporting lemma) -/
 theorem div_le_of_le_mul {a b c : α} (hb : 0 < b) (h : a ≤ c * b) : a / b ≤ c := by
-  refine le_of_mul_le_mul_left hb ?_
-  have : b * (a / b) = a := by grind
-  grind
+  rw [Field.div_eq_mul_inv]
+  exact Std.not_lt.mp fun hlt =>
+    Std.not_le.mpr ((Field.IsOrdered.lt_mul_inv_iff_mul_lt c a hb).mp hlt) h
 
 /-- A power of a number that is not negative is not negative.
 
 Python: none (supporting lemma) -/
 theorem pow_nonneg {a : α} (ha : 0 ≤ a) (n : Nat) : 0 ≤ a ^ n := by
   induction n with
-  | zero => have := Semiring.pow_zero a; grind
+  | zero => rw [Semiring.pow_zero]; exact Std.le_of_lt OrderedRing.zero_lt_one
   | succ n ih => rw [Semiring.pow_succ]; exact mul_nonneg ih ha
 
 /-- A power of a number between zero and one is at most one.
@@ -159,11 +144,10 @@ theorem pow_nonneg {a : α} (ha : 0 ≤ a) (n : Nat) : 0 ≤ a ^ n := by
 Python: none (supporting lemma) -/
 theorem pow_le_one {a : α} (ha : 0 ≤ a) (ha1 : a ≤ 1) (n : Nat) : a ^ n ≤ 1 := by
   induction n with
-  | zero => have := Semiring.pow_zero a; grind
+  | zero => rw [Semiring.pow_zero]; exact Std.le_refl _
   | succ n ih =>
-    rw [Semiring.pow_succ]
-    have := mul_le_mul ih ha1 ha (by grind)
-    grind
+    have h := mul_le_mul ih ha1 ha (Std.le_of_lt OrderedRing.zero_lt_one)
+    rwa [Semiring.one_mul, ← Semiring.pow_succ] at h
 
 attribute [local instance] Semiring.natCast
 
@@ -184,9 +168,8 @@ theorem natCast_succ (n : Nat) : ((n + 1 : Nat) : α) = (n : α) + 1 :=
 Python: none (supporting lemma) -/
 theorem natCast_le_natCast {m n : Nat} (h : m ≤ n) : (m : α) ≤ (n : α) := by
   obtain ⟨k, rfl⟩ := Nat.exists_eq_add_of_le h
-  rw [Semiring.natCast_add]
-  have := natCast_nonneg (α := α) k
-  grind
+  have h := OrderedAdd.add_le_add (Std.le_refl (m : α)) (natCast_nonneg (α := α) k)
+  rwa [Semiring.add_zero, ← Semiring.natCast_add] at h
 
 end Order
 
@@ -213,35 +196,58 @@ def minVal (a b : α) : α := if a ≤ b then a else b
 /-- An absolute value is not negative.
 
 Python: none (supporting lemma) -/
-theorem absVal_nonneg (a : α) : 0 ≤ absVal a := by unfold absVal; split <;> grind
+theorem absVal_nonneg (a : α) : 0 ≤ absVal a := by
+  unfold absVal
+  split
+  · assumption
+  · exact OrderedAdd.neg_nonneg_iff.mpr (Std.le_of_not_ge (by assumption))
 
 /-- A number is at most its absolute value.
 
 Python: none (supporting lemma) -/
-theorem le_absVal (a : α) : a ≤ absVal a := by unfold absVal; split <;> grind
+theorem le_absVal (a : α) : a ≤ absVal a := by
+  unfold absVal
+  split
+  · exact Std.le_refl _
+  · have h : a ≤ 0 := Std.le_of_not_ge (by assumption)
+    exact Std.le_trans h (OrderedAdd.neg_nonneg_iff.mpr h)
 
 /-- A negated number is at most the absolute value of the number.
 
 Python: none (supporting lemma) -/
-theorem neg_le_absVal (a : α) : -a ≤ absVal a := by unfold absVal; split <;> grind
+theorem neg_le_absVal (a : α) : -a ≤ absVal a := by
+  unfold absVal
+  split
+  · exact Std.le_trans (OrderedAdd.neg_le_iff.mpr (by rwa [AddCommGroup.neg_zero])) (by assumption)
+  · exact Std.le_refl _
 
 /-- An absolute value is at most `c` exactly when the number lies between `-c` and `c`.
 
 Python: none (supporting lemma) -/
 theorem absVal_le_iff {a c : α} : absVal a ≤ c ↔ -c ≤ a ∧ a ≤ c := by
-  unfold absVal; split <;> grind
+  refine ⟨fun h => ⟨OrderedAdd.neg_le_iff.mp (Std.le_trans (neg_le_absVal a) h),
+    Std.le_trans (le_absVal a) h⟩, fun h => ?_⟩
+  unfold absVal
+  split
+  · exact h.2
+  · exact OrderedAdd.neg_le_iff.mp h.1
 
 /-- The absolute value of a number that is not negative is the number.
 
 Python: none (supporting lemma) -/
-theorem absVal_of_nonneg {a : α} (ha : 0 ≤ a) : absVal a = a := by
-  unfold absVal; split <;> grind
+theorem absVal_of_nonneg {a : α} (ha : 0 ≤ a) : absVal a = a :=
+  if_pos ha
 
 /-- A number and its negation have the same absolute value.
 
 Python: none (supporting lemma) -/
 theorem absVal_neg (a : α) : absVal (-a) = absVal a := by
-  unfold absVal; split <;> split <;> grind
+  have key : ∀ x : α, absVal (-x) ≤ absVal x := fun x => absVal_le_iff.mpr
+    ⟨OrderedAdd.neg_le_iff.mpr (by rw [AddCommGroup.neg_neg]; exact le_absVal x),
+      neg_le_absVal x⟩
+  have h := key (-a)
+  rw [AddCommGroup.neg_neg] at h
+  exact Std.le_antisymm (key a) h
 
 /-- The absolute value of a product is the product of the absolute values.
 
@@ -251,44 +257,40 @@ theorem absVal_mul (a b : α) : absVal (a * b) = absVal a * absVal b := by
     intro x y hx
     rcases Std.le_total (a := (0 : α)) (b := y) with hy | hy
     · rw [absVal_of_nonneg (mul_nonneg hx hy), absVal_of_nonneg hx, absVal_of_nonneg hy]
-    · have hy' : 0 ≤ -y := by grind
-      rw [← absVal_neg (x * y), ← absVal_neg y, absVal_of_nonneg hx, absVal_of_nonneg hy',
-        absVal_of_nonneg (show 0 ≤ -(x * y) by have := mul_nonneg hx hy'; grind)]
-      grind
+    · have hy' := OrderedAdd.neg_nonneg_iff.mpr hy
+      rw [← absVal_neg (x * y), ← absVal_neg y, ← Ring.mul_neg, absVal_of_nonneg hx,
+        absVal_of_nonneg hy', absVal_of_nonneg (mul_nonneg hx hy')]
   rcases Std.le_total (a := (0 : α)) (b := a) with ha | ha
   · exact key a b ha
-  · have := key (-a) b (by grind)
-    rw [absVal_neg a] at this
-    rw [← this, ← absVal_neg]
-    congr 1
-    grind
+  · have h := key (-a) b (OrderedAdd.neg_nonneg_iff.mpr ha)
+    rwa [absVal_neg a, Ring.neg_mul, absVal_neg] at h
 
 /-- The absolute value of a sum is at most the sum of the absolute values.
 
 Python: none (supporting lemma) -/
 theorem absVal_add_le (a b : α) : absVal (a + b) ≤ absVal a + absVal b := by
-  have h1 := le_absVal a
-  have h2 := le_absVal b
-  have h3 := neg_le_absVal a
-  have h4 := neg_le_absVal b
-  rw [absVal_le_iff]
-  grind
+  have h := OrderedAdd.add_le_add (neg_le_absVal a) (neg_le_absVal b)
+  rw [← AddCommGroup.neg_add] at h
+  exact absVal_le_iff.mpr
+    ⟨OrderedAdd.neg_le_iff.mp h, OrderedAdd.add_le_add (le_absVal a) (le_absVal b)⟩
 
 /-- The square of the absolute value is the square of the number.
 
 Python: none (supporting lemma) -/
 theorem absVal_mul_self (a : α) : absVal a * absVal a = a * a := by
-  unfold absVal; split <;> grind
+  rw [← absVal_mul, absVal_of_nonneg (mul_self_nonneg a)]
 
 /-- The first of two numbers is at most the larger one.
 
 Python: none (supporting lemma) -/
-theorem le_maxVal_left (a b : α) : a ≤ maxVal a b := by unfold maxVal; split <;> grind
+theorem le_maxVal_left (a b : α) : a ≤ maxVal a b := by
+  unfold maxVal; split <;> first | assumption | exact Std.le_refl _
 
 /-- The second of two numbers is at most the larger one.
 
 Python: none (supporting lemma) -/
-theorem le_maxVal_right (a b : α) : b ≤ maxVal a b := by unfold maxVal; split <;> grind
+theorem le_maxVal_right (a b : α) : b ≤ maxVal a b := by
+  unfold maxVal; split <;> first | exact Std.le_refl _ | exact Std.le_of_not_ge (by assumption)
 
 /-- The larger of two numbers is at most every common upper bound.
 
@@ -299,12 +301,14 @@ theorem maxVal_le {a b c : α} (ha : a ≤ c) (hb : b ≤ c) : maxVal a b ≤ c 
 /-- The smaller of two numbers is at most the first one.
 
 Python: none (supporting lemma) -/
-theorem minVal_le_left (a b : α) : minVal a b ≤ a := by unfold minVal; split <;> grind
+theorem minVal_le_left (a b : α) : minVal a b ≤ a := by
+  unfold minVal; split <;> first | exact Std.le_refl _ | exact Std.le_of_not_ge (by assumption)
 
 /-- The smaller of two numbers is at most the second one.
 
 Python: none (supporting lemma) -/
-theorem minVal_le_right (a b : α) : minVal a b ≤ b := by unfold minVal; split <;> grind
+theorem minVal_le_right (a b : α) : minVal a b ≤ b := by
+  unfold minVal; split <;> first | assumption | exact Std.le_refl _
 
 /-- Every common lower bound is at most the smaller of two numbers.
 

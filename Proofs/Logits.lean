@@ -1,5 +1,6 @@
 module
 
+public import Proofs.Exponential
 public import Proofs.Vector
 
 /-!
@@ -17,9 +18,8 @@ the oscillation: the largest change minus the smallest.
 
 ## Assumptions
 
-`IsExp valid E` says that `E` is positive, increasing and turns sums into products on the numbers
-that are `valid`. For the reals `E` is the exponential and every number is valid; the rationals
-have powers of two on the integers.
+`IsExp valid E` says that `E` is an exponential on the numbers that are `valid`. For the reals every
+number is valid; the rationals have powers of two on the integers.
 
 ## References
 
@@ -59,21 +59,6 @@ def minEntry [LE α] [DecidableLE α] : {n : Nat} → (Fin (n + 1) → α) → �
 Python: `peelverify.bounds.propagation.oscillation` -/
 def osc [Field α] [LE α] [DecidableLE α] {n : Nat} (x : Fin (n + 1) → α) : α :=
   maxEntry x - minEntry x
-
-/-- The function `E` behaves like an exponential on the valid numbers.
-
-Python: none (an assumption about the exponential) -/
-structure IsExp [Field α] [LE α] [LT α] (valid : α → Prop) (E : α → α) : Prop where
-  /-- Valid numbers are closed under addition. -/
-  valid_add : ∀ a b, valid a → valid b → valid (a + b)
-  /-- Valid numbers are closed under negation. -/
-  valid_neg : ∀ a, valid a → valid (-a)
-  /-- Values are positive. -/
-  pos : ∀ a, valid a → 0 < E a
-  /-- Sums become products. -/
-  map_add : ∀ a b, valid a → valid b → E (a + b) = E a * E b
-  /-- Larger arguments have larger values. -/
-  strictMono : ∀ a b, valid a → valid b → a < b → E a < E b
 
 end Definitions
 
@@ -203,38 +188,6 @@ section Loss
 
 variable [Field α] [LE α] [LT α] [Std.LawfulOrderLT α] [Std.IsLinearOrder α] [OrderedRing α]
   [DecidableLE α] {valid : α → Prop} {E : α → α}
-
-/-- An exponential keeps `≤`.
-
-Python: none (supporting lemma) -/
-theorem IsExp.mono (exp : IsExp valid E) {a b : α} (ha : valid a) (hb : valid b)
-    (hab : a ≤ b) : E a ≤ E b := by
-  by_cases h : a = b
-  · rw [h]; exact Std.le_refl _
-  · have := exp.strictMono a b ha hb (by grind)
-    grind
-
-/-- An exponential reflects `≤`.
-
-Python: none (supporting lemma) -/
-theorem IsExp.le_of_le (exp : IsExp valid E) {a b : α} (ha : valid a) (hb : valid b)
-    (hab : E a ≤ E b) : a ≤ b := by
-  rcases Std.le_total (a := a) (b := b) with h | h
-  · exact h
-  · by_cases e : a = b
-    · rw [e]; exact Std.le_refl _
-    · have := exp.strictMono b a hb ha (by grind)
-      grind
-
-/-- Valid numbers are closed under subtraction.
-
-Python: none (supporting lemma) -/
-theorem IsExp.valid_sub (exp : IsExp valid E) {a b : α} (ha : valid a) (hb : valid b) :
-    valid (a - b) := by
-  have h := exp.valid_add a (-b) ha (exp.valid_neg b hb)
-  have e : a + -b = a - b := by grind
-  rw [e] at h
-  exact h
 
 private theorem sum_exp_le {n : Nat} (exp : IsExp valid E) {z z' : Fin n → α} {s : α}
     (hz : ∀ i, valid (z i)) (hz' : ∀ i, valid (z' i)) (hs : valid s)

@@ -68,7 +68,7 @@ theorem sum_congr {n : Nat} {f g : Fin n → α} (h : ∀ i, f i = g i) : sum f 
 Python: none (supporting lemma) -/
 theorem sum_add {n : Nat} (f g : Fin n → α) : sum (fun i => f i + g i) = sum f + sum g := by
   induction n with
-  | zero => simp only [sum_zero]; grind
+  | zero => exact (Semiring.add_zero 0).symm
   | succ n ih => simp only [sum_succ, ih]; grind
 
 /-- The sum of term-by-term differences is the difference of the sums.
@@ -76,7 +76,7 @@ theorem sum_add {n : Nat} (f g : Fin n → α) : sum (fun i => f i + g i) = sum 
 Python: none (supporting lemma) -/
 theorem sum_sub {n : Nat} (f g : Fin n → α) : sum (fun i => f i - g i) = sum f - sum g := by
   induction n with
-  | zero => simp only [sum_zero]; grind
+  | zero => exact (AddCommGroup.sub_self 0).symm
   | succ n ih => simp only [sum_succ, ih]; grind
 
 /-- A common factor on the left moves out of a sum.
@@ -84,8 +84,8 @@ theorem sum_sub {n : Nat} (f g : Fin n → α) : sum (fun i => f i - g i) = sum 
 Python: none (supporting lemma) -/
 theorem sum_mul_left {n : Nat} (c : α) (f : Fin n → α) : sum (fun i => c * f i) = c * sum f := by
   induction n with
-  | zero => simp only [sum_zero]; grind
-  | succ n ih => simp only [sum_succ, ih]; grind
+  | zero => exact (Semiring.mul_zero c).symm
+  | succ n ih => simp only [sum_succ, ih, Semiring.left_distrib]
 
 /-- A common factor on the right moves out of a sum.
 
@@ -93,16 +93,16 @@ Python: none (supporting lemma) -/
 theorem sum_mul_right {n : Nat} (c : α) (f : Fin n → α) :
     sum (fun i => f i * c) = sum f * c := by
   induction n with
-  | zero => simp only [sum_zero]; grind
-  | succ n ih => simp only [sum_succ, ih]; grind
+  | zero => exact (Semiring.zero_mul c).symm
+  | succ n ih => simp only [sum_succ, ih, Semiring.right_distrib]
 
 /-- The sum of negated terms is the negated sum.
 
 Python: none (supporting lemma) -/
 theorem sum_neg {n : Nat} (f : Fin n → α) : sum (fun i => -f i) = -sum f := by
   induction n with
-  | zero => simp only [sum_zero]; grind
-  | succ n ih => simp only [sum_succ, ih]; grind
+  | zero => exact AddCommGroup.neg_zero.symm
+  | succ n ih => simp only [sum_succ, ih, AddCommGroup.neg_add]
 
 /-- A sum of zeros is zero.
 
@@ -110,7 +110,7 @@ Python: none (supporting lemma) -/
 theorem sum_const_zero {n : Nat} : sum (fun _ : Fin n => (0 : α)) = 0 := by
   induction n with
   | zero => rfl
-  | succ n ih => simp only [sum_succ, ih]; grind
+  | succ n ih => simp only [sum_succ, ih, Semiring.add_zero]
 
 /-- A double sum may be taken in either order.
 
@@ -134,11 +134,11 @@ theorem sum_ite_eq {n : Nat} (k : Fin n) (c : α) :
     | zero =>
       have h : (sum fun i : Fin n => if i.succ = 0 then c else (0 : α)) = 0 :=
         Eq.trans (sum_congr fun i => if_neg (Fin.succ_ne_zero i)) sum_const_zero
-      rw [h, if_pos rfl]; grind
+      rw [h, if_pos rfl, Semiring.add_zero]
     | succ k =>
       have h : (sum fun i : Fin n => if i.succ = k.succ then c else (0 : α)) = c :=
         Eq.trans (sum_congr fun i => by simp only [Fin.succ_inj]) (ih k)
-      rw [h, if_neg (Ne.symm (Fin.succ_ne_zero k))]; grind
+      rw [h, if_neg (Ne.symm (Fin.succ_ne_zero k)), AddCommMonoid.zero_add]
 
 /-- A sum over `n + 1` indices, with the last term split off.
 
@@ -153,8 +153,7 @@ theorem sum_castSucc {n : Nat} (f : Fin (n + 1) → α) :
     have h1 : ∀ i : Fin n, i.succ.castSucc = i.castSucc.succ := fun _ => rfl
     have h2 : (Fin.last n).succ = Fin.last (n + 1) := rfl
     rw [h0, h2]
-    simp only [h1]
-    grind
+    simp only [h1, Semiring.add_assoc]
 
 end Ring
 
@@ -167,12 +166,8 @@ variable [Field α] [LE α] [LT α] [Std.LawfulOrderLT α] [Std.IsLinearOrder α
 Python: none (supporting lemma) -/
 theorem sum_le_sum {n : Nat} {f g : Fin n → α} (h : ∀ i, f i ≤ g i) : sum f ≤ sum g := by
   induction n with
-  | zero => simp only [sum_zero]; grind
-  | succ n ih =>
-    have h1 := ih (f := fun i => f i.succ) (g := fun i => g i.succ) fun i => h i.succ
-    have h2 := h 0
-    simp only [sum_succ]
-    grind
+  | zero => exact Std.le_refl _
+  | succ n ih => exact OrderedAdd.add_le_add (h 0) (ih fun i => h i.succ)
 
 /-- A sum of terms that are not negative is not negative.
 
@@ -190,7 +185,7 @@ theorem le_sum {n : Nat} {f : Fin n → α} (h : ∀ i, 0 ≤ f i) (k : Fin n) :
   refine sum_le_sum fun i => ?_
   have := h i
   split
-  · rename_i e; rw [e]; grind
+  · rename_i e; rw [e]; exact Std.le_refl _
   · exact this
 
 attribute [local instance] Semiring.natCast
@@ -218,7 +213,7 @@ section Examples
 example : sum (fun i : Fin 3 => ([1, 1 / 2, 1 / 3] : List Rat).getD i 0) = 11 / 6 := by
   decide +kernel
 example (f : Fin 0 → Rat) : sum f = 0 := rfl
-example (f : Fin 1 → Rat) : sum f = f 0 := by rw [sum_succ, sum_zero]; grind
+example (f : Fin 1 → Rat) : sum f = f 0 := by rw [sum_succ, sum_zero, Semiring.add_zero]
 example (f : Fin 4 → Rat) : f 2 * f 2 ≤ sum fun i => f i * f i :=
   le_sum (f := fun i => f i * f i) (fun i => mul_self_nonneg (f i)) 2
 

@@ -87,21 +87,21 @@ variable [Field α]
 
 Python: none (supporting lemma) -/
 theorem dot_comm {n : Nat} (x y : Fin n → α) : dot x y = dot y x :=
-  sum_congr fun i => by grind
+  sum_congr fun i => CommSemiring.mul_comm (x i) (y i)
 
 /-- The inner product is additive in its first argument.
 
 Python: none (supporting lemma) -/
 theorem dot_add_left {n : Nat} (x y z : Fin n → α) :
     dot (fun i => x i + y i) z = dot x z + dot y z := by
-  unfold dot; rw [← sum_add]; exact sum_congr fun i => by grind
+  unfold dot; rw [← sum_add]; exact sum_congr fun i => Semiring.right_distrib _ _ _
 
 /-- The inner product is additive in its second argument.
 
 Python: none (supporting lemma) -/
 theorem dot_add_right {n : Nat} (x y z : Fin n → α) :
     dot x (fun i => y i + z i) = dot x y + dot x z := by
-  unfold dot; rw [← sum_add]; exact sum_congr fun i => by grind
+  unfold dot; rw [← sum_add]; exact sum_congr fun i => Semiring.left_distrib _ _ _
 
 /-- The inner product respects differences in its first argument.
 
@@ -122,7 +122,7 @@ theorem dot_sub_right {n : Nat} (x y z : Fin n → α) :
 Python: none (supporting lemma) -/
 theorem dot_smul_left {n : Nat} (a : α) (x y : Fin n → α) :
     dot (fun i => a * x i) y = a * dot x y := by
-  unfold dot; rw [← sum_mul_left]; exact sum_congr fun i => by grind
+  unfold dot; rw [← sum_mul_left]; exact sum_congr fun i => Semiring.mul_assoc _ _ _
 
 /-- A factor on the second vector moves out of the inner product.
 
@@ -135,7 +135,7 @@ theorem dot_smul_right {n : Nat} (a : α) (x y : Fin n → α) :
 
 Python: none (supporting lemma) -/
 theorem dot_zero_right {n : Nat} (x : Fin n → α) : dot x (fun _ => 0) = 0 :=
-  Eq.trans (sum_congr fun i => by grind) sum_const_zero
+  Eq.trans (sum_congr fun i => Semiring.mul_zero (x i)) sum_const_zero
 
 /-- The inner product with a finite sum of vectors is the sum of the inner products.
 
@@ -198,9 +198,7 @@ theorem eq_zero_of_normSq_eq_zero {n : Nat} {x : Fin n → α} (h : normSq x = 0
   have h1 : x i * x i ≤ normSq x :=
     le_sum (f := fun i => x i * x i) (fun i => mul_self_nonneg (x i)) i
   rw [h] at h1
-  have h2 : x i ≤ 0 := le_of_mul_self_le_mul_self (b := 0) (by grind) (by grind)
-  have h3 : -x i ≤ 0 := le_of_mul_self_le_mul_self (b := 0) (by grind) (by grind)
-  grind
+  rcases Field.of_mul_eq_zero (Std.le_antisymm h1 (mul_self_nonneg _)) with h0 | h0 <;> exact h0
 
 /-- Cauchy–Schwarz: the square of an inner product is at most the product of the squared norms.
 
@@ -265,7 +263,7 @@ Python: `peelverify.bounds.vector.norm2_sum_upper` -/
 theorem Norm2Le.sub {n : Nat} {x y : Fin n → α} {a b : α}
     (hx : Norm2Le x a) (hy : Norm2Le y b) : Norm2Le (fun i => x i - y i) (a + b) := by
   have h := hx.add hy.neg
-  have e : (fun i => x i + -y i) = fun i => x i - y i := funext fun i => by grind
+  have e : (fun i => x i + -y i) = fun i => x i - y i := funext fun i => (Ring.sub_eq_add_neg _ _).symm
   rw [e] at h
   exact h
 
@@ -273,19 +271,16 @@ theorem Norm2Le.sub {n : Nat} {x y : Fin n → α} {a b : α}
 
 Python: none (supporting lemma) -/
 theorem Norm2Le.zero {n : Nat} : Norm2Le (fun _ : Fin n => (0 : α)) 0 := by
-  refine ⟨by grind, ?_⟩
-  rw [normSq_zero]
-  grind
+  refine ⟨Std.le_refl _, ?_⟩
+  rw [normSq_zero, Semiring.mul_zero]
+  exact Std.le_refl _
 
 /-- A norm bound may be replaced by a larger one.
 
 Python: none (supporting lemma) -/
 theorem Norm2Le.mono {n : Nat} {x : Fin n → α} {a b : α} (hx : Norm2Le x a) (hab : a ≤ b) :
-    Norm2Le x b := by
-  have h1 := hx.1
-  have h2 := mul_self_le_mul_self h1 hab
-  have h3 := hx.2
-  exact ⟨by grind, by grind⟩
+    Norm2Le x b :=
+  ⟨Std.le_trans hx.1 hab, Std.le_trans hx.2 (mul_self_le_mul_self hx.1 hab)⟩
 
 /-- Triangle inequality for finitely many vectors: their bounds add up.
 
@@ -335,7 +330,7 @@ theorem absVal_le_normInf {n : Nat} (x : Fin n → α) (i : Fin n) : absVal (x i
 Python: none (supporting lemma) -/
 theorem normInf_nonneg {n : Nat} (x : Fin n → α) : 0 ≤ normInf x := by
   cases n with
-  | zero => unfold normInf; grind
+  | zero => exact Std.le_refl _
   | succ n => exact Std.le_trans (absVal_nonneg (x 0)) (absVal_le_normInf x 0)
 
 /-- The absolute value of a sum is at most the sum of the absolute values.
@@ -344,12 +339,13 @@ Python: none (supporting lemma) -/
 theorem absVal_sum_le {n : Nat} (f : Fin n → α) :
     absVal (PeelVerify.sum f) ≤ PeelVerify.sum fun i => absVal (f i) := by
   induction n with
-  | zero => simp only [sum_zero]; rw [absVal_le_iff]; grind
+  | zero =>
+    simp only [sum_zero]
+    rw [absVal_of_nonneg (Std.le_refl _)]
+    exact Std.le_refl _
   | succ n ih =>
-    simp only [sum_succ]
-    have h1 := ih fun i => f i.succ
-    have h2 := absVal_add_le (f 0) (PeelVerify.sum fun i => f i.succ)
-    grind
+    exact Std.le_trans (absVal_add_le _ _)
+      (OrderedAdd.add_le_add (Std.le_refl _) (ih fun i => f i.succ))
 
 /-- Hölder for the 1-norm and the largest entry: they bound the inner product.
 

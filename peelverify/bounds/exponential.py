@@ -1,4 +1,4 @@
-"""The exponential, and what is computed with it. Lean: ``Proofs/Exponential.lean``.
+"""The exponential, and what is computed with it. Lean: ``Proofs/Exponential.lean``, ``Proofs/Softmax.lean``.
 
 `exp_lower` and `exp_upper` enclose the exponential by squaring its tangent; the other functions bound how far a
 computed exponential, the logarithm of a sum of exponentials and a mean under a softmax are from the exact ones.

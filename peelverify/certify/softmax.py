@@ -2,8 +2,8 @@
 
 The exponential is computed here, from operations that IEEE 754 rounds correctly, because the error of a
 library's ``exp`` is not known. Every error bound is a function of `peelverify.bounds.exponential`, that is, a
-theorem of ``Proofs/Exponential.lean``; what the theorems assume of the code is, with ``u = 2**-53``,
-``h = ln2 / 1024`` and ``x = n h + r``:
+theorem of ``Proofs/Exponential.lean`` or ``Proofs/Softmax.lean``; what the theorems assume of the code is,
+with ``u = 2**-53``, ``h = ln2 / 1024`` and ``x = n h + r``:
 
 * ``n`` is at most ``2**20`` in size for ``x >= -700``, and ``h`` is split into a part of 30 bits, so that ``n``
   times it is exact, and the rest, rounded to float64; so ``|r|`` is at most ``_PART``, and the three roundings

@@ -1,4 +1,4 @@
-"""Laws of ``Proofs/Exponential.lean``: the exponential, and what is computed with it.
+"""Laws of ``Proofs/Exponential.lean`` and ``Proofs/Softmax.lean``: the exponential, and what is computed with it.
 
 The exponential of the tests is the real one, to 50 and 100 digits of mpmath that agree; comparisons with it allow
 for its last digits. Longer than 500 lines because every theorem has its four tests in one place.

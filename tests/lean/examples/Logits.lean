@@ -18,11 +18,6 @@ example : z3 0 ≤ maxEntry z3 := le_maxEntry z3 0
 example : minEntry z3 ≤ z3 2 := minEntry_le z3 2
 example : ∃ i, maxEntry z3 = z3 i := exists_eq_maxEntry z3
 example : ∃ i, minEntry z3 = z3 i := exists_eq_minEntry z3
-example : (2 : Rat) ^ (3 : Rat).num ≤ 2 ^ (5 : Rat).num :=
-  IsExp.mono isExp_two ⟨3, rfl⟩ ⟨5, rfl⟩ (by decide +kernel)
-example : (-1 : Rat) ≤ 2 :=
-  IsExp.le_of_le isExp_two ⟨-1, rfl⟩ ⟨2, rfl⟩ (by decide +kernel)
-example : ∃ k : Int, (3 - 5 : Rat) = k := IsExp.valid_sub isExp_two ⟨3, rfl⟩ ⟨5, rfl⟩
 
 end NonTrivial
 

@@ -23,7 +23,7 @@ from torch.nn import functional
 from peelverify.certify.checker import round_up, spell
 from peelverify.enclose import norm_fro_upper, norm_op2_upper, sqrt_upper
 from peelverify.enclose.operator import Stacked
-from peelverify.models.blockwise import BlockSource
+from peelverify.models.blockwise import BlockSource, StoredMatrix
 from peelverify.models.view import ModelView
 
 __all__ = ["LAYOUTS", "Layout", "every_input"]
@@ -109,11 +109,11 @@ class _Affine:
     Each entry of a part is within ``4 u`` of the exact one, relative; ``offset`` within ``slack`` of the exact offset.
     """
 
-    weight: Tensor
+    weight: Tensor | StoredMatrix
     scale: np.ndarray | None
     offset: np.ndarray
     slack: np.ndarray
-    source: tuple[Tensor, ...]
+    source: tuple[Tensor | StoredMatrix, ...]
     exact: bool = False
 
     def part(self, index: Any, *, transposed: bool = False) -> np.ndarray:
@@ -161,7 +161,7 @@ class _Affine:
         return Fraction(float(ends.max() * (1 + 16 * _UNIT)))
 
 
-def _slabs(weight: Tensor) -> Iterator[slice]:
+def _slabs(weight: Tensor | StoredMatrix) -> Iterator[slice]:
     """Some rows of a matrix at a time."""
     step = max(1, _SLAB // weight.shape[1])
     return (slice(start, start + step) for start in range(0, weight.shape[0], step))
@@ -177,8 +177,10 @@ def _wide(tensor: Tensor | None, size: int, fill: float) -> np.ndarray:
     return tensor.detach().to(torch.float64).cpu().numpy()
 
 
-def _affine(linear: nn.Module, norm: nn.Module | None, unit_offset: bool) -> _Affine:
-    weight = ModelView.weight(linear)
+def _affine(
+    linear: nn.Module, norm: nn.Module | None, unit_offset: bool, weight: Tensor | StoredMatrix | None = None
+) -> _Affine:
+    weight = ModelView.weight(linear) if weight is None else weight
     outputs, inputs = weight.shape
     bias = getattr(linear, "bias", None)
     offset, slack = _wide(bias, outputs, 0.0), np.zeros(outputs)
@@ -203,7 +205,8 @@ def _affine(linear: nn.Module, norm: nn.Module | None, unit_offset: bool) -> _Af
 def _same(first: _Affine, second: _Affine) -> bool:
     """Whether two whole maps were made from the same tensors, entry by entry."""
     return bool(first.source) and len(first.source) == len(second.source) and all(
-        torch.equal(a, b) for a, b in zip(first.source, second.source, strict=True)
+        a.shape == b.shape and all(torch.equal(a[i], b[i]) for i in (_slabs(a) if len(a.shape) > 1 else [slice(None)]))
+        for a, b in zip(first.source, second.source, strict=True)
     )
 
 
@@ -276,9 +279,21 @@ class _Seen:
 @torch.no_grad()
 def largest_change(
     x: Tensor, first: tuple[nn.Module, nn.Module | None], second: tuple[nn.Module, nn.Module | None], *,
-    unit_offset: bool,
+    unit_offset: bool, weights: tuple[Tensor | StoredMatrix, ...] | None = None,
 ) -> str:
-    """Largest 2-norm over tokens of the difference of two maps behind their norms on one input, in float64."""
+    """Largest 2-norm over tokens of the difference of two maps behind their norms on one input, in float64.
+
+    Args:
+        x: input (..., width) of the norms, or of the maps where there is none.
+        first: linear map and norm before it.
+        second: the same of the other model.
+        unit_offset: whether the norm multiplies by ``1 + weight``.
+        weights: matrices of the two maps, if not those of the modules.
+
+    Returns:
+        Decimal text.
+    """
+    weights = weights or tuple(ModelView.weight(linear) for linear, _ in (first, second))
     x = x.detach().to(torch.float64)
     inputs = []
     for _, norm in (first, second):
@@ -294,12 +309,12 @@ def largest_change(
             y = y if shift is None else y + shift.double()
         inputs.append(y)
     total = torch.zeros(x.shape[:-1], dtype=torch.float64)
-    for index in _slabs(ModelView.weight(first[0])):
+    for index in _slabs(weights[0]):
         outputs = []
-        for y, (linear, _) in zip(inputs, (first, second), strict=True):
+        for y, weight, (linear, _) in zip(inputs, weights, (first, second), strict=True):
             bias = getattr(linear, "bias", None)
             outputs.append(functional.linear(
-                y, ModelView.weight(linear)[index].double(), None if bias is None else bias[index].double()
+                y, weight[index].double(), None if bias is None else bias[index].double()
             ).cpu())
         total += (outputs[1] - outputs[0]).square().sum(-1)
     return f"{float(total.max().sqrt()):.9g}"
@@ -429,9 +444,9 @@ def _head_row(
     if view.norm is None or view.project is not None:
         left_out.append({"block": "head", "name": view.family.head, "reason": "no norm stands right before the head"})
         return
-    with original.head(), compressed.head():
-        first, second = (_affine(v.lm_head, v.norm, layout.unit_offset) for v in (view, other))
+    with original.head_matrix() as old, compressed.head_matrix() as new:
+        maps = [(v.lm_head, v.norm) for v in (view, other)]
+        first, second = (_affine(*m, layout.unit_offset, w) for m, w in zip(maps, (old, new), strict=True))
         rows.append(_entry("head", view.family.head, "norm", first, second, _root(view.width), dimension=view.width))
-        maps = ((v.lm_head, v.norm) for v in (view, other))
-        seen.append(largest_change(state, *maps, unit_offset=layout.unit_offset))
+        seen.append(largest_change(state, *maps, unit_offset=layout.unit_offset, weights=(old, new)))
 

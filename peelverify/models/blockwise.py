@@ -26,7 +26,7 @@ from peelverify.errors import ArtifactError, InputError, InvariantError, NonFini
 from peelverify.models.load import DTYPES, check_sizes, check_tied, choose_attention, quiet, read_config, weight_files
 from peelverify.models.view import ModelView, check_ids
 
-__all__ = ["BlockSource", "Call", "NotStreamable", "StreamedModel", "WholeModel"]
+__all__ = ["BlockSource", "Call", "NotStreamable", "StoredMatrix", "StreamedModel", "WholeModel"]
 
 
 _PIECE = 1 << 20
@@ -49,6 +49,28 @@ class Call:
         """Output of a block for a state (windows, length, width)."""
         output = block(state, *self.args, **self.kwargs)
         return output[0] if isinstance(output, tuple) else output
+
+
+@dataclass(frozen=True)
+class StoredMatrix:
+    """A matrix on disk: rows ``m[a:b]`` or columns ``m[:, a:b]`` are read whenever they are asked for.
+
+    Args:
+        shape: rows and columns.
+        dtype: of the parts that are read.
+        read: gives a part as a tensor of its own.
+    """
+
+    shape: tuple[int, int]
+    dtype: torch.dtype
+    read: Callable[[Any], Tensor]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: slice | tuple[slice, slice]) -> Tensor:
+        parts = index if isinstance(index, tuple) else (index,)
+        return self.read(tuple(slice(*part.indices(n)) for part, n in zip(parts, self.shape, strict=False)))
 
 
 class _Enough(Exception):
@@ -117,6 +139,11 @@ class BlockSource:
     def head(self) -> Iterator[Callable[[Tensor], Tensor]]:
         """Final norm and head with their weights: from states (..., width) to logits (..., vocabulary)."""
         yield self.view.head
+
+    @contextmanager
+    def head_matrix(self) -> Iterator[Tensor | StoredMatrix]:
+        """The head's matrix (vocabulary, width), with final norm and bias in memory inside the context."""
+        yield self.view.lm_head.weight
 
     @torch.no_grad()
     def _embed(self, ids: Tensor) -> tuple[Tensor, list[Call]]:
@@ -296,32 +323,38 @@ class StreamedModel(BlockSource):
         self.read_seconds += time.perf_counter() - start
 
     def _read(self, path: Path, name: str) -> Tensor:
-        """One tensor in the dtype to run in, a piece at a time.
-
-        The file is opened anew for each piece: what was read through one mapping stays in memory until it is closed.
-        """
-        from safetensors import safe_open
-
+        """One tensor in the dtype to run in, a piece at a time."""
         shape, found = self._shapes[name], None
         step = max(1, _PIECE // max(1, math.prod(shape[1:])))
         for start in range(0, shape[0] if shape else 1, step):
-            with safe_open(path, framework="pt") as handle:
-                tensor = handle.get_slice(name)[start : start + step] if shape else handle.get_tensor(name)
-                dtype = tensor.dtype
-                if tensor.is_floating_point():
-                    dtype = self._dtype
-                    # NaN and infinity survive every sum, so a finite sum means finite entries
-                    quick = bool(torch.isfinite(tensor.sum(dtype=torch.float64)))
-                    if not quick and not torch.isfinite(tensor).all():
-                        raise NonFiniteError(
-                            f"weights need to be finite, got NaN or infinity in {name} of {path.name}; "
-                            "train or convert the model again",
-                            tensor=name,
-                        )
+            with self._part(path, name, (slice(start, start + step),) if shape else None) as (tensor, dtype):
                 found = torch.empty(shape, dtype=dtype) if found is None else found
                 (found[start : start + step] if shape else found).copy_(tensor)
                 del tensor
         return torch.empty(shape) if found is None else found
+
+    @contextmanager
+    def _part(self, path: Path, name: str, index: tuple[slice, ...] | None) -> Iterator[tuple[Tensor, torch.dtype]]:
+        """Part of a tensor as stored, all of it if there is no index, and the dtype to run in.
+
+        The file is opened anew for each part: what was read through one mapping stays in memory until it is closed.
+        """
+        from safetensors import safe_open
+
+        with safe_open(path, framework="pt") as handle:
+            tensor = handle.get_tensor(name) if index is None else handle.get_slice(name)[index]
+            dtype = tensor.dtype
+            if tensor.is_floating_point():
+                dtype = self._dtype
+                # NaN and infinity survive every sum, so a finite sum means finite entries
+                quick = bool(torch.isfinite(tensor.sum(dtype=torch.float64)))
+                if not quick and not torch.isfinite(tensor).all():
+                    raise NonFiniteError(
+                        f"weights need to be finite, got NaN or infinity in {name} of {path.name}; "
+                        "train or convert the model again",
+                        tensor=name,
+                    )
+            yield tensor, dtype
 
     def _put(self, name: str, tensor: Tensor) -> None:
         owner, attribute = self._slots[name]
@@ -364,4 +397,21 @@ class StreamedModel(BlockSource):
         """As in `BlockSource`; norm and head are in memory inside the context only."""
         with self._filled(self._tail):
             yield self.view.head
+
+    @contextmanager
+    def head_matrix(self) -> Iterator[Tensor | StoredMatrix]:
+        """As in `BlockSource`; the matrix stays on disk."""
+        name = f"{self.view.family.head}.weight"
+        path, stored = self._files[self._alias[name]], self._alias[name]
+
+        def read(index: tuple[slice, ...]) -> Tensor:
+            start = time.perf_counter()
+            with self._part(path, stored, index) as (tensor, dtype):
+                found = tensor.to(dtype, copy=True)
+                del tensor
+            self.read_seconds += time.perf_counter() - start
+            return found
+
+        with self._filled([n for n in self._tail if n != name]):
+            yield StoredMatrix(self._shapes[stored], self._dtype, read)
 

@@ -127,3 +127,30 @@ def test_unknown_settings_are_refused(family_dirs) -> None:
         StreamedModel(family_dirs["llama"], attention="flash")
     with pytest.raises(InputError, match="eager"):
         load_model(family_dirs["gemma2"], attention="sdpa")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_matrix_of_the_head_is_read_in_parts(dtype, family_dirs) -> None:
+    """Rows and columns are those of the whole head; the norm has its weights, the head's matrix none."""
+    source, whole = (make(family_dirs["llama"], dtype=dtype) for make in (StreamedModel, load_model))
+    weight = whole.lm_head.weight
+    with source.head_matrix() as matrix, WholeModel(whole).head_matrix() as own:
+        assert own is weight
+        assert (matrix.shape, len(matrix), matrix.dtype) == (weight.shape, len(weight), weight.dtype)
+        rows, columns = slice(250, 999), slice(5, 7)
+        for index in (slice(3, 9), rows, slice(None), (slice(None), columns), (rows, columns)):
+            assert torch.equal(matrix[index], weight[index])
+        assert torch.equal(source.view.norm.weight, whole.norm.weight)
+        assert source.view.lm_head.weight.device.type == "meta"
+    assert source.view.norm.weight.device.type == "meta"
+
+
+def test_a_head_that_is_not_finite_is_refused_where_it_is_read(family_dirs, ids, tmp_path: Path) -> None:
+    """NaN in the last row: the first rows are read, the last ones are refused by name."""
+    view = load_model(family_dirs["llama"])
+    with torch.no_grad():
+        view.lm_head.weight[-1, 0] = torch.nan
+    with StreamedModel(save_model(view, tmp_path / "bad")).head_matrix() as matrix:
+        assert torch.isfinite(matrix[:8]).all()
+        with pytest.raises(NonFiniteError, match="lm_head"):
+            matrix[250:]

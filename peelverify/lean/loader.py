@@ -11,7 +11,9 @@ fifty of them by name. The copy differs in what it does at start, never in what 
 5. A worker reads compiled library files itself. As shipped each read, stat and seek is handed to the
    main thread, which looks for such work once a millisecond.
 6. The file system inside shows the folders named in ``PEELVERIFY_MOUNTS`` and nothing else
-   (without that variable ``/home`` and ``/tmp``, as shipped); debug lines are not printed.
+   (without that variable ``/home`` and ``/tmp``, as shipped); the working folder may be named in
+   ``PEELVERIFY_FOLDER``; debug lines are not printed.
+7. A script that loads it may hand it a compiled module, in ``globalThis.peelverifyModule``.
 
 Every replacement states how often its text must occur; a loader that differs is refused.
 """
@@ -64,6 +66,12 @@ _MOUNTS = (
 )
 # (text as shipped, occurrences, replacement)
 _REPLACEMENTS = (
+    (
+        'var Module=typeof Module!="undefined"?Module:{};',
+        1,
+        "var Module=globalThis.peelverifyModule||{};",
+    ),
+    ("var cwd=process.cwd();", 1, "var cwd=process.env.PEELVERIFY_FOLDER||process.cwd();"),
     (
         "newSymIndex=Object.keys(lib.exports).indexOf(symbol);if(newSymIndex==-1||",
         1,

@@ -1,4 +1,4 @@
-"""One Lean process on one file: start it, wait, read its messages."""
+"""One Lean run on one file: start it, wait, read its messages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peelverify.errors import ToolchainError
+from peelverify.lean.pool import PoolDiedError, shared_pool
 from peelverify.lean.source import Message
 from peelverify.lean.toolchain import LEAN_OPTIONS, Toolchain
 
@@ -26,7 +27,7 @@ _WASM_OPTIONS = ("-DElab.async=false",)
 
 @dataclass(frozen=True)
 class LeanRun:
-    """How a Lean process ended.
+    """How a Lean run ended.
 
     Attributes:
         status: exit status; negative if it was killed.
@@ -71,44 +72,68 @@ def run_lean(
     """
     arguments = ["--json", *LEAN_OPTIONS, *(["-o", str(output)] if output else []), file]
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT", "TMPDIR") if name in os.environ}
-    if toolchain.road == "wasm":
-        assert toolchain.library is not None
-        search = [toolchain.library, *search_path]
-        mounts = {str(path) for path in (folder, *search, *([output.parent] if output else []))}
-        environment["PEELVERIFY_MOUNTS"] = json.dumps(_outermost(mounts))
-        command = [str(toolchain.runner), *_RUNTIME_OPTIONS, str(toolchain.program), *_WASM_OPTIONS, *arguments]
-    else:
-        search = list(search_path)
-        command = [str(toolchain.program), *arguments]
+    search = [*([toolchain.library] if toolchain.library is not None else []), *search_path]
     environment["LEAN_PATH"] = os.pathsep.join(str(path) for path in search)
     begin = time.perf_counter()
     try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=timeout_seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
+        if toolchain.road == "wasm":
+            mounts = {str(path) for path in (folder, *search, *([output.parent] if output else []))}
+            environment["PEELVERIFY_MOUNTS"] = json.dumps(_outermost(mounts))
+            environment["PEELVERIFY_FOLDER"] = str(folder)
+            status, stdout, stderr = _in_pool(toolchain, [*_WASM_OPTIONS, *arguments], environment, timeout_seconds)
+        else:
+            status, stdout, stderr = _alone([str(toolchain.program), *arguments], environment, folder, timeout_seconds)
+    except (subprocess.TimeoutExpired, TimeoutError) as error:
         raise ToolchainError(
             f"run_lean needs {file} to end within {timeout_seconds:.0f} s, and it did not; "
             "split the file or raise the limit",
             file=file,
         ) from error
     except OSError as error:
-        raise ToolchainError(f"run_lean needs {command[0]} to start, got {error}; run `peelverify doctor`") from error
-    messages, rest = _parse(done.stdout, file)
-    tail = "\n".join([*rest, *_without_debug(done.stderr)][-15:])
-    if done.returncode and not any(message.severity == "error" for message in messages):
+        raise ToolchainError(
+            f"run_lean needs {toolchain.program} to start, got {error}; run `peelverify doctor`"
+        ) from error
+    messages, rest = _parse(stdout, file)
+    tail = "\n".join([*rest, *_without_debug(stderr)][-15:])
+    if status and not any(message.severity == "error" for message in messages):
         why = " ".join(tail.split())[-600:] or "no output; it may have run out of memory"
-        messages = (*messages, Message(file, 0, 0, "error", f"Lean ended with status {done.returncode}: {why}"))
-    return LeanRun(done.returncode, messages, time.perf_counter() - begin, tail)
+        messages = (*messages, Message(file, 0, 0, "error", f"Lean ended with status {status}: {why}"))
+    return LeanRun(status, messages, time.perf_counter() - begin, tail)
+
+
+def _in_pool(
+    toolchain: Toolchain, arguments: Sequence[str], environment: dict[str, str], timeout_seconds: float
+) -> tuple[int, str, str]:
+    """Status, output and errors of a run that shares its JavaScript process with others.
+
+    If that process dies, the run gets one of its own, so that none fails for what another did.
+    """
+    try:
+        pool = shared_pool(toolchain.runner, _RUNTIME_OPTIONS, toolchain.program)
+        answer = pool.run(arguments, environment, timeout_seconds)
+    except PoolDiedError:
+        command = [str(toolchain.runner), *_RUNTIME_OPTIONS, str(toolchain.program), *arguments]
+        return _alone(command, environment, Path(environment["PEELVERIFY_FOLDER"]), timeout_seconds)
+    return (1 if answer.status is None else answer.status), "\n".join(answer.lines), answer.trouble
+
+
+def _alone(
+    command: Sequence[str], environment: dict[str, str], folder: Path, timeout_seconds: float
+) -> tuple[int, str, str]:
+    """Status, output and errors of a process of its own."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=timeout_seconds,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
 
 
 def _outermost(folders: set[str]) -> list[str]:

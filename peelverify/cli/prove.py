@@ -38,7 +38,7 @@ def prove(
         Road, typer.Option(help="Which Lean: installed (native), fetched (wasm), or what is there.")
     ] = Road.auto,
     jobs: Annotated[
-        int | None, typer.Option(help="Lean processes at a time. Default: one a core, 3 GiB each.", min=1)
+        int | None, typer.Option(help="Lean runs at a time. Default: one a core, 3 GiB each.", min=1)
     ] = None,
     audit: Annotated[bool, typer.Option("--audit", help="Print what the audit of the sources saw.")] = False,
     dojo: Annotated[

@@ -100,7 +100,7 @@ def build(
     Args:
         root: folder of ``Proofs.lean``; default: the proofs of this package.
         goal: build only this module and what it imports; a native toolchain always builds everything.
-        jobs: Lean processes at a time, >= 1; default `default_jobs`.
+        jobs: Lean runs at a time, >= 1; default `default_jobs`.
         toolchain: which Lean; default: the one that `find_toolchain` finds.
         road: passed to `find_toolchain` if no toolchain is given.
         timeout_seconds: limit of each process, wall clock.

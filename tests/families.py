@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from peelverify.models import ModelView
@@ -19,17 +21,21 @@ OWN = {
 }
 
 
-def small_family(family: str, train: torch.Tensor, *, steps: int = 6, **changes: object) -> ModelView:
-    """A decoder of 3 blocks and width 32, trained for a few steps; Gemma-2 has sliding and full layers."""
+def untrained_family(family: str, seed: int, **changes: object) -> Any:
+    """A freshly initialised `transformers` decoder of 3 blocks and width 32; Gemma-2 has sliding and full layers."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     options = {k: v for k, v in (SIZES | OWN.get(family, {})).items() if v is not None or k.endswith("_id")}
     config = AutoConfig.for_model(family, **(options | changes))
+    attention = "eager" if family == "gemma2" else "sdpa"  # soft-capped attention has no fused kernel
+    torch.manual_seed(seed)
+    return AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+
+
+def small_family(family: str, train: torch.Tensor, *, steps: int = 6, **changes: object) -> ModelView:
+    """The same, trained for a few steps; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
-        model = AutoModelForCausalLM.from_config(
-            config, attn_implementation="eager" if family == "gemma2" else "sdpa"
-        )
+        model = untrained_family(family, 5, **changes)
         for parameter in model.parameters():  # shifts and scales that are not all 0 or 1
             if parameter.ndim == 1:
                 parameter.data += 0.1 * torch.randn(parameter.shape)

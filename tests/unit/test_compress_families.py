@@ -10,29 +10,13 @@ from peelverify.compress.apply import METHODS, Settings
 from peelverify.evaluate import divergence
 from peelverify.models import FAMILIES, ModelView
 from peelverify.rho import measure_rho
-
-SIZES = {
-    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "vocab_size": 256, "max_position_embeddings": 64, "pad_token_id": None,
-    "bos_token_id": None, "eos_token_id": None,
-}
-OWN = {
-    "gpt2": {"num_key_value_heads": None}, "gpt_neox": {"num_key_value_heads": None},
-    "opt": {"ffn_dim": 64, "num_key_value_heads": None, "intermediate_size": None, "word_embed_proj_dim": 32},
-    "gemma2": {"head_dim": 8, "sliding_window": 16}, "qwen3": {"head_dim": 8}, "mistral": {"sliding_window": 16},
-}
+from tests.families import untrained_family
 
 
 @pytest.fixture(scope="module", params=sorted(FAMILIES))
 def view(request):
     """A small untrained decoder of each family that peelverify knows."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    options = {k: v for k, v in (SIZES | OWN.get(request.param, {})).items() if v is not None or k.endswith("_id")}
-    config = AutoConfig.for_model(request.param, **options)
-    torch.manual_seed(0)
-    attention = "eager" if request.param == "gemma2" else "sdpa"  # soft-capped attention has no fused kernel
-    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+    model = untrained_family(request.param, 0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim == 2 and "emb" not in name:

@@ -43,7 +43,7 @@ def peel(
     *,
     text: Annotated[Path | None, typer.Option(help="UTF-8 text file; Python's own documentation if left out.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for peel.json and cloud.png, rewritten as results arrive.")
+        Path | None, typer.Option(help="Folder for peel.json, cloud.png and layers.png, rewritten as results arrive.")
     ] = None,
     tokens: Annotated[int, typer.Option(min=8, help="Tokens to fit on; as many more decide.")] = 4096,
     window: Annotated[int, typer.Option(min=2, help="Tokens a window.")] = 128,
@@ -266,10 +266,15 @@ def _earlier(out: Path | None, resume: bool) -> CloudSeries | None:
 
 def _write(series: CloudSeries, out: Path | None, *, decibels: bool = False) -> None:
     from peelverify.peel.cloud import plot_cloud
+    from peelverify.report.results import layers_drawing
+    from peelverify.report.svg import save_plot
 
     if out is not None and series.points:
         series.save(out / "peel.json")
         plot_cloud(series, out / "cloud.png", decibels=decibels)
+        drawing = layers_drawing(series.to_json()["checkpoints"][-1])
+        if drawing is not None:
+            save_plot([drawing], out / "layers.png", columns=1)
 
 
 def _evaluate(

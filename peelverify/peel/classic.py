@@ -139,6 +139,8 @@ def _evaluate(series: CloudSeries, problem: Problem, network: ReluNetwork, epoch
     extra: dict[str, object] = {
         "loss_test": float(((unseen - problem.y_test) ** 2).sum(axis=1).mean()),
         "per_layer_yes0": list(bounds.per_layer_yes0),
+        "per_layer_model": [float(((s - problem.y) ** 2).sum(axis=1).mean()) for s in states],
+        "per_layer_unit": "squared_error_per_sample",
         "maps": [{"map": list(m), "loss": b} for m, b in bounds.bounds.items()],
         "ill_conditioned_maps": len(bounds.ill_conditioned),
     }

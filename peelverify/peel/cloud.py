@@ -30,6 +30,8 @@ WORDS = {
     "yes0": "witnessed: end-to-end loss of the all-last chain, a complete network",
     "best": "witnessed: smallest end-to-end loss of the suite",
     "refit": "witnessed: the model's own states with a new last layer; no part of the suite",
+    "per_layer_yes0": "error of the all-last chain after each layer (in per_layer_unit)",
+    "per_layer_model": "measured: the same error of the network's own state after that layer",
     "status_running": "against the smallest bounds of this and all earlier checkpoints",
     "status": "against the bounds of this checkpoint alone",
     "GREEN": GREEN_WORDS,

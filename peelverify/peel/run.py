@@ -215,6 +215,7 @@ def peel_checkpoints(
                     }
                     for m, c in found.chains.items()
                 ],
+                **found.per_layer(),
                 "seconds": found.seconds,
                 **more,
             },

@@ -20,6 +20,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,8 @@ class TransformerYes:
         chains: losses of every map, all-last first.
         refit: loss after fitting head and final norm anew on the model's own last states, on the deciding tokens;
             it reuses the model, so it is a line of its own and no part of the suite (witnessed).
+        state_residuals: per block, distance of the model's own state after it from its last state, in the unit of
+            `ChainLoss.residuals` and on the same tokens (measured); 0 for the last block.
         solver, budget, seed: how the chains were fitted.
         seconds: wall time.
     """
@@ -82,6 +85,7 @@ class TransformerYes:
     held_out_loss: float | None
     chains: Mapping[Map, ChainLoss] = field(repr=False)
     refit: float
+    state_residuals: tuple[float, ...]
     solver: str
     budget: Mapping[str, float]
     seed: int
@@ -116,6 +120,14 @@ class TransformerYes:
             min(c.loss for m, c in self.chains.items() if len(landmarks(m)) <= k)
             for k in range(1, self._view.depth)
         )
+
+    def per_layer(self) -> dict[str, Any]:
+        """YES-0 layer by layer on the fitted tokens, plain values: the all-last chain and the model itself."""
+        return {
+            "per_layer_yes0": list(self.chains[all_last(self._view.depth)].residuals),
+            "per_layer_model": list(self.state_residuals),
+            "per_layer_unit": "squared_distance_to_last_state_over_its_variance",
+        }
 
     @property
     def status(self) -> Status:
@@ -187,6 +199,12 @@ def _mean(losses: Tensor) -> float:
     return float(losses.mean())
 
 
+def _missed(out: Tensor, target: Tensor) -> float:
+    """Squared distance of a state from its target over the target's variance."""
+    spread = float(((target - target.mean(dim=(0, 1))) ** 2).sum())
+    return float(((out - target) ** 2).sum()) / max(spread, 1e-30)
+
+
 class _Chains:
     """The walk through the tree of prefixes."""
 
@@ -245,14 +263,12 @@ class _Chains:
         targets = [self.fit.states[aim] for aim in self.tree[prefix]]
         for aim, target, block in zip(self.tree[prefix], targets, self.solver.fit(problem, targets), strict=True):
             out = problem.run(block)
-            spread = float(((target - target.mean(dim=(0, 1))) ** 2).sum())
-            missed = float(((out - target) ** 2).sum()) / max(spread, 1e-30)
             held_out = None
             if self.held is not None and held is not None:
                 held_out = self.held.run_module(block, index, held)
             branch = (*prefix, aim)
             self._tick("block " + ",".join(str(a) for a in branch))
-            self.visit(branch, out, held_out, [*blocks, block], [*residuals, missed])
+            self.visit(branch, out, held_out, [*blocks, block], [*residuals, _missed(out, target)])
 
     def _finish(
         self, target: Map, state: Tensor, held: Tensor | None, blocks: list[nn.Module], residuals: list[float]
@@ -462,6 +478,7 @@ def yes_chain(
         held_out_loss=None if chains.held_losses is None else _mean(chains.held_losses),
         chains={m: chains.chains[m] for m in sorted(suite, key=lambda m: (len(landmarks(m)), m))},
         refit=refit,
+        state_residuals=tuple(_missed(state, fit.states[-1]) for state in fit.states[1:]),
         solver=chosen.name,
         budget=chosen.budget,
         seed=seed,

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from peelverify.report import plots
+from peelverify.report.layerplot import layers_plot
 from peelverify.report.present import Shown, base_name, seen, seen_or_none
 from peelverify.report.visible import visible
 from peelverify.verdict import Status
 
-__all__ = ["present_peel", "present_ranking", "present_rho"]
+__all__ = ["layers_drawing", "present_peel", "present_ranking", "present_rho"]
 
 
 def _numbers(values: Any) -> list[float]:
@@ -165,7 +166,7 @@ def present_peel(data: Mapping[str, Any]) -> dict[str, Any]:
         "refit": any(r["refit"] for r in rows), "reuse": any(r["reuse"] for r in rows), "bits": _bits(entries, x),
         "gap": any(r["gap"] for r in rows),
         "published": any(r["published"] for r in rows), "blocks": _gains(entries[-1] if entries else {}),
-        "last": rows[-1] if rows else None,
+        "last": rows[-1] if rows else None, "layers": layers_drawing(entries[-1] if entries else {}),
         "statuses": [(s.name, s.legend, s.meaning.partition(": ")[2] or s.meaning) for s in Status],
     }
 
@@ -228,6 +229,16 @@ def _gains_drawing(entry: Mapping[str, Any]) -> plots.Plot | None:
         return None
     places, gain, low, high = zip(*rows, strict=True)
     return plots.gains_plot([int(p) for p in places], gain, low, high)
+
+
+def layers_drawing(entry: Mapping[str, Any]) -> plots.Plot | None:
+    """Picture of YES-0 layer by layer, if a checkpoint has it for every layer."""
+    yes0, model = _numbers(entry.get("per_layer_yes0")), _numbers(entry.get("per_layer_model"))
+    if not yes0 or len(yes0) != len(model) or not all(map(math.isfinite, (*yes0, *model))):
+        return None
+    unit = visible(str(entry.get("per_layer_unit") or "error").replace("_", " "))
+    # the long unit of decoders is told in words beside the picture
+    return layers_plot(yes0, model, quantity="distance to the last state" if "last state" in unit else unit)
 
 
 def _places(entries: Sequence[Mapping[str, Any]]) -> tuple[list[float], str]:

@@ -121,6 +121,11 @@ def test_the_cloud_of_digits_is_in_the_report(tmp_path: Path, capsys) -> None:
     assert len([c for c in pictures(shown) if "cloud" in c.lower() or "witness" in c.lower()]) == 2, pictures(shown)
     assert "1-2-3-4-5" in shown and "squared error per sample" in shown
     assert (out / "cloud.png").read_bytes().startswith(b"\x89PNG")
+    point = json.loads((out / "peel.json").read_text())["checkpoints"][-1]
+    assert len(point["per_layer_yes0"]) == len(point["per_layer_model"]) == 5
+    assert "YES-0 layer by layer" in "".join(pictures(shown))
+    assert all(f"{v:.6g}" in shown for v in (*point["per_layer_yes0"], *point["per_layer_model"]))
+    assert (out / "layers.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from peelverify.errors import ArtifactError
 from peelverify.report import plots
+from peelverify.report.layerplot import layers_plot
 from peelverify.report.plots import Plot, save_plot, to_svg
 from peelverify.verdict import Status
 
@@ -36,6 +37,7 @@ SAMPLES: dict[str, Plot] = {
     "shares": plots.shares_plot(["emb", "0", "head"], [0, 0.25, 0.75]),
     "decomposition": plots.decomposition_plot(["0", "head"], [0, 0.9], [0, -0.2], [1, 0.3]),
     "windows": plots.windows_plot([0.1, 0.2], [0.3, 0.4]),
+    "layers": layers_plot([3, 2, 1.5], [4, 1, 0], quantity="squared error per sample"),
     "scores": plots.scores_plot([float("nan"), 0.2, -0.1], quantity="score"),
 }
 

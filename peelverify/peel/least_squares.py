@@ -378,18 +378,20 @@ class GramSum:
             )
         if self.bias:
             features = np.hstack([features, np.ones((len(features), 1))])
+        # everything that can run out of memory comes before the sums change, so that a chunk can be tried again
+        gram, cross, target_sq = features.T @ features, features.T @ target, float(np.vdot(target, target))
         if self.gram is None or self.cross is None:
-            self.gram, self.cross = features.T @ features, features.T @ target
+            self.gram, self.cross = gram, cross
         elif self.gram.shape[0] != features.shape[1] or self.cross.shape[1] != target.shape[1]:
             raise ShapeError(
                 f"GramSum.add needs chunks of one width, got features {features.shape[1]} after "
                 f"{self.gram.shape[0]}, targets {target.shape[1]} after {self.cross.shape[1]}; use a new sum"
             )
         else:
-            self.gram += features.T @ features
-            self.cross += features.T @ target
+            self.gram += gram
+            self.cross += cross
         self.samples += len(features)
-        self.target_sq += float(np.vdot(target, target))
+        self.target_sq += target_sq
         return self
 
     def merge(self, other: GramSum) -> GramSum:

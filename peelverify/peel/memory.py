@@ -7,13 +7,17 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from peelverify.errors import NumericalError
 from peelverify.verdict import Outcome
 
-__all__ = ["MemoryWarning", "in_chunks", "ran_out"]
+__all__ = ["Chunk", "MemoryWarning", "in_chunks", "joined", "ran_out"]
 
 Result = TypeVar("Result")
+
+#: What torch's allocators say where they raise a plain RuntimeError.
+NO_ROOM = ("can't allocate memory", "not enough memory", "out of memory")
 
 
 class MemoryWarning(UserWarning):
@@ -24,7 +28,7 @@ def ran_out(error: BaseException) -> bool:
     """Whether an error says that memory ran out: Python's, numpy's, a device's, or torch's on the processor."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in NO_ROOM)
 
 
 def smaller(chunk: int, what: str, unit: str = "windows") -> int:
@@ -44,6 +48,77 @@ def smaller(chunk: int, what: str, unit: str = "windows") -> int:
     return half
 
 
+class Chunk:
+    """How many items go at once. Where memory runs out the number halves, says so, and stays halved.
+
+    Args:
+        size: items at once to begin with, at least 1.
+        what: named in the warning.
+        unit: what is counted, named in the warning.
+
+    Example:
+        >>> Chunk(2, "a test").run(5, lambda rows: rows.stop - rows.start)
+        [2, 2, 1]
+    """
+
+    def __init__(self, size: int, what: str, unit: str = "windows") -> None:
+        self.size, self.what, self.unit = size, what, unit
+
+    def run(self, count: int, work: Callable[[slice], Result]) -> list[Result]:
+        """Results of ``work`` on consecutive slices of ``count`` items; a slice that fails is tried again in halves.
+
+        Raises:
+            NumericalError: a single item does not fit.
+        """
+        found: list[Result] = []
+        start = 0
+        while start < count:
+            stop = min(start + self.size, count)
+            try:
+                found.append(work(slice(start, stop)))
+            except (MemoryError, RuntimeError) as error:
+                if not ran_out(error):
+                    raise
+                self.size = smaller(stop - start, self.what, self.unit)
+                continue
+            start = stop
+        return found
+
+    def anew(self, count: int, work: Callable[[int], Result]) -> Result:
+        """Result of ``work`` with so many items at once, begun anew with half of them where it fails.
+
+        Raises:
+            NumericalError: a single item does not fit.
+        """
+        while True:
+            size = min(self.size, count)
+            try:
+                return work(size)
+            except (MemoryError, RuntimeError) as error:
+                if not ran_out(error):
+                    raise
+                self.size = smaller(size, self.what, self.unit)
+
+
+def joined(parts: list[Tensor], what: str) -> Tensor:
+    """Parts one after another; a single one as it is.
+
+    Raises:
+        NumericalError: the whole does not fit in memory.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    try:
+        return torch.cat(parts)
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
+            raise
+        raise NumericalError(
+            f"memory ran out in {what}: its result for all windows does not fit; use fewer tokens or a smaller model",
+            outcome=Outcome.FAILED,
+        ) from error
+
+
 def in_chunks(
     count: int, chunk: int, work: Callable[[slice], Result], what: str, unit: str = "windows"
 ) -> list[Result]:
@@ -59,15 +134,4 @@ def in_chunks(
     Raises:
         NumericalError: a single item does not fit.
     """
-    found: list[Result] = []
-    start = 0
-    while start < count:
-        try:
-            found.append(work(slice(start, min(start + chunk, count))))
-        except (MemoryError, RuntimeError) as error:
-            if not ran_out(error):
-                raise
-            chunk = smaller(min(chunk, count - start), what, unit)
-            continue
-        start += chunk
-    return found
+    return Chunk(chunk, what, unit).run(count, work)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from peelverify.errors import InputError
 from peelverify.models.view import ModelView
+from peelverify.peel.forward import trace_windows
 from peelverify.peel.maps import Map, check_map, check_maps, direct
 from peelverify.peel.solvers import BlockProblem, ClosedForm, _capture, _check_additive, _set, copy_block, token_losses
 from peelverify.registry import measured
@@ -157,8 +158,8 @@ def reused_chains(
             "load the model with dtype='float32'"
         )
     suite = check_maps(maps, view.depth)
-    trace = view.trace(ids)
-    held = trace if held_out is None else view.trace(held_out)
+    trace = trace_windows(view, ids)
+    held = trace if held_out is None else trace_windows(view, held_out)
     solver = ClosedForm(ridge=ridge)
     names = (view.family.attention_out, view.family.mlp_out)
     losses, accepted, kept = {}, {}, {}

@@ -12,10 +12,11 @@ reach is witnessed; how close it is to the best possible depends on their fixed 
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,16 +24,21 @@ from torch.nn import functional
 
 from peelverify.errors import InputError, NumericalError
 from peelverify.models.view import ModelView, Trace
+from peelverify.peel.forward import narrow, watched
 from peelverify.peel.least_squares import GramSum, one_thread
-from peelverify.peel.memory import in_chunks, ran_out, smaller
+from peelverify.peel.memory import Chunk, in_chunks
 from peelverify.verdict import Outcome
 
-__all__ = ["SOLVERS", "BlockProblem", "ClosedForm", "Gradient", "Solver", "fit_head", "solver_named", "token_losses"]
+__all__ = [
+    "SOLVERS", "BlockProblem", "ClosedForm", "Gradient", "Solver", "fit_head", "gather", "solver_named", "token_losses",
+]
 
 #: Logits held in memory at once, as a number of values.
 LOGITS = 1 << 25
 #: Samples whose features are converted to float64 at once.
 ROWS = 8192
+#: How a warning names them.
+SUMS = ("the sums of a fit", "rows")
 
 
 @dataclass
@@ -97,6 +103,7 @@ class ClosedForm:
     head_steps: int = 25
     head_decay: float = 30.0
     name: str = "closed-form"
+    rows: Chunk = field(default_factory=lambda: Chunk(ROWS, *SUMS), init=False, repr=False, compare=False)
 
     @property
     def budget(self) -> dict[str, float]:
@@ -140,21 +147,31 @@ class ClosedForm:
         self, linear: nn.Module, features: Tensor, targets: Sequence[Tensor]
     ) -> list[tuple[Tensor, Tensor | None]]:
         """Ridge solutions of one linear map for several targets, from one pass over the features."""
-        wide = features.flatten(0, 1)
-        goal = torch.cat([t.flatten(0, 1) for t in targets], dim=1)
-        has_bias = getattr(linear, "bias", None) is not None
-        with one_thread(wide.shape[1]):
-            total = GramSum(bias=has_bias)
-            for start in range(0, len(wide), ROWS):
-                total.add(wide[start : start + ROWS], goal[start : start + ROWS])
+        with one_thread(features.shape[-1]):
+            total = gather(features, targets, bias=getattr(linear, "bias", None) is not None, rows=self.rows)
             fit = total.solve(ridge=self.ridge)
-        weight = torch.from_numpy(fit.weight).to(wide)
-        bias = torch.from_numpy(fit.bias).to(wide) if fit.bias is not None else None
+        weight = torch.from_numpy(fit.weight).to(features)
+        bias = torch.from_numpy(fit.bias).to(features) if fit.bias is not None else None
         width = targets[0].shape[-1]
         return [
             (weight[i : i + width], None if bias is None else bias[i : i + width])
             for i in range(0, len(weight), width)
         ]
+
+
+def gather(features: Tensor, targets: Sequence[Tensor], *, bias: bool, rows: Chunk) -> GramSum:
+    """Normal equations of one linear map for several targets side by side, from one pass over the features.
+
+    Args:
+        features: (windows, length, inputs).
+        targets: (windows, length, outputs) each.
+        bias: whether the map has one.
+        rows: how many samples are converted to float64 at once.
+    """
+    wide, goals = features.flatten(0, 1), [t.flatten(0, 1) for t in targets]
+    total = GramSum(bias=bias)
+    rows.run(len(wide), lambda cut: total.add(wide[cut], torch.cat([g[cut] for g in goals], dim=1)))
+    return total
 
 
 @dataclass
@@ -197,15 +214,21 @@ class Gradient:
         adam = torch.optim.Adam(module.parameters(), lr=self.learning_rate)
         generator = torch.Generator().manual_seed(problem.seed)
         windows = len(target)
+        chunk = Chunk(self.batch, "the gradient solver")
+
+        def slope(rows: Tensor, at_once: int) -> None:
+            adam.zero_grad(set_to_none=True)
+            for part in rows.split(at_once):
+                out = narrow(problem.trace, part).run_module(module, problem.index, problem.state[part])
+                loss = functional.mse_loss(out, target[part]) / size * (len(part) / len(rows))
+                loss.backward()
+
         with torch.enable_grad():
             for step in range(self.steps):
                 rate = max(0.05, 0.5 * (1 + math.cos(math.pi * step / self.steps)))
                 adam.param_groups[0]["lr"] = self.learning_rate * rate
                 rows = torch.randperm(windows, generator=generator)[: self.batch].to(target.device)
-                out = _narrow(problem.trace, rows).run_module(module, problem.index, problem.state[rows])
-                loss = functional.mse_loss(out, target[rows]) / size
-                adam.zero_grad(set_to_none=True)
-                loss.backward()
+                chunk.anew(len(rows), functools.partial(slope, rows))
                 adam.step()
         if not all(torch.isfinite(p).all() for p in module.parameters()):
             raise NumericalError(
@@ -252,13 +275,8 @@ def _set(linear: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
 
 def _capture(problem: BlockProblem, module: nn.Module, name: str) -> tuple[Tensor, Tensor]:
     """Input of the inner map ``name`` and output of the block."""
-    seen: list[Tensor] = []
-    handle = module.get_submodule(name).register_forward_pre_hook(lambda m, args: seen.append(args[0]))
-    try:
-        out = problem.run(module)
-    finally:
-        handle.remove()
-    return seen[0].reshape(*out.shape[:2], -1), out
+    inner, _, out = watched(problem.trace, module, problem.index, problem.state, name)
+    return inner, out
 
 
 def _check_additive(
@@ -272,21 +290,6 @@ def _check_additive(
             f"the closed-form solver needs blocks that add their outputs to the residual stream, which "
             f"{problem.view.config.model_type} blocks do not; use the gradient solver"
         )
-
-
-def _narrow(trace: Trace, rows: Tensor) -> Trace:
-    """The same forward pass for some of its windows."""
-    count = len(trace.input_ids)
-
-    def cut(value: Any) -> Any:
-        if isinstance(value, Tensor) and value.ndim and value.shape[0] == count and count > 1:
-            return value[rows]
-        if isinstance(value, (tuple, list)):
-            return type(value)(cut(v) for v in value)
-        return value
-
-    calls = [(cut(args), {k: cut(v) for k, v in kwargs.items()}) for args, kwargs in trace._calls]
-    return Trace(trace.view, trace.input_ids[rows], [], trace.logits, calls)
 
 
 def token_losses(head: Callable[[Tensor], Tensor], state: Tensor, ids: Tensor, vocabulary: int) -> Tensor:
@@ -327,7 +330,7 @@ def fit_head(
         CONVERGED, or BUDGET_SPENT if the steps ran out first (the usual case: stopping early is part of the fit).
     """
     tokens = ids[:, 1:].numel()
-    step = max(1, LOGITS // (4 * vocabulary * ids.shape[1]))
+    chunk = Chunk(max(1, LOGITS // (4 * vocabulary * ids.shape[1])), "the fit of the head")
     for parameter in parameters:
         parameter.requires_grad_(True)
     optimiser = torch.optim.LBFGS(
@@ -336,16 +339,9 @@ def fit_head(
     )
 
     def closure() -> float:
-        nonlocal step
-        while True:
-            try:
-                return gradients()
-            except (MemoryError, RuntimeError) as error:
-                if not ran_out(error):
-                    raise
-                step = smaller(min(step, len(ids)), "the fit of the head")
+        return chunk.anew(len(ids), gradients)
 
-    def gradients() -> float:
+    def gradients(step: int) -> float:
         optimiser.zero_grad()
         total = 0.0
         for start in range(0, len(ids), step):

@@ -26,9 +26,10 @@ from torch.nn import functional
 from peelverify.errors import InputError, NonFiniteError
 from peelverify.models.view import ModelView, Trace
 from peelverify.peel.bracket import HeadBracket, LayerBracket, bracket_head, bracket_layer
-from peelverify.peel.least_squares import GramSum, one_thread
-from peelverify.peel.memory import in_chunks
-from peelverify.peel.solvers import ROWS, copy_block, token_losses
+from peelverify.peel.forward import narrow, trace_windows, watched
+from peelverify.peel.least_squares import one_thread
+from peelverify.peel.memory import Chunk, in_chunks
+from peelverify.peel.solvers import ROWS, SUMS, copy_block, gather, token_losses
 from peelverify.registry import measured
 
 __all__ = ["ETAS", "BlockGain", "Substitution", "bootstrap_interval", "substitute"]
@@ -199,10 +200,10 @@ def _slopes(view: ModelView, trace: Trace, chunk: int) -> list[Tensor]:
 
     def part(rows: slice) -> list[Tensor]:
         ids = trace.input_ids[rows]
-        local = view.trace(ids) if len(ids) < len(trace.input_ids) else trace
+        local = narrow(trace, rows)
         with torch.enable_grad():
             states = []
-            state = local.states[0].detach()
+            state = trace.states[0][rows].detach()
             for index in range(view.depth):
                 state = local.block_with_grad(index, state if index == 0 else states[-1])
                 if not state.requires_grad:
@@ -218,26 +219,20 @@ def _slopes(view: ModelView, trace: Trace, chunk: int) -> list[Tensor]:
 
 def _inputs(trace: Trace, block: nn.Module, index: int, name: str) -> tuple[Tensor, Tensor]:
     """Input of an inner map and output of the block on the trace's own states."""
-    seen: list[Tensor] = []
-    handle = block.get_submodule(name).register_forward_pre_hook(lambda m, args: seen.append(args[0].detach()))
-    try:
-        out = trace.run_module(block, index, trace.states[index])
-    finally:
-        handle.remove()
-    return seen[0].reshape(*out.shape[:2], -1), out
+    inner, _, out = watched(trace, block, index, trace.states[index], name)
+    return inner.detach(), out
 
 
-def _solve(linear: nn.Module, features: Tensor, asked: Tensor, ridge: float) -> tuple[Tensor, Tensor | None]:
+def _solve(
+    linear: nn.Module, features: Tensor, asked: Tensor, ridge: float, rows: Chunk
+) -> tuple[Tensor, Tensor | None]:
     """Move of a map's weights (outputs, inputs) and bias that fits an asked move of its output."""
-    wide, goal = features.flatten(0, 1), asked.flatten(0, 1)
-    total = GramSum(bias=getattr(linear, "bias", None) is not None)
-    with one_thread(wide.shape[1]):
-        for start in range(0, len(wide), ROWS):
-            total.add(wide[start : start + ROWS], goal[start : start + ROWS])
+    with one_thread(features.shape[-1]):
+        total = gather(features, [asked], bias=getattr(linear, "bias", None) is not None, rows=rows)
         fit = total.solve(ridge=ridge)
     return (
-        torch.from_numpy(fit.weight).to(wide),
-        None if fit.bias is None else torch.from_numpy(fit.bias).to(wide),
+        torch.from_numpy(fit.weight).to(features),
+        None if fit.bias is None else torch.from_numpy(fit.bias).to(features),
     )
 
 
@@ -320,7 +315,8 @@ def substitute(
             raise InputError("substitute needs three sets without common windows, got some in two; split the text")
         seen |= own
     started = time.perf_counter()
-    traces = [view.trace(ids) for ids in (fit, choose, report)]
+    rows = Chunk(ROWS, *SUMS)
+    traces = [trace_windows(view, ids) for ids in (fit, choose, report)]
     slopes = _slopes(view, traces[0], chunk)
     before = [token_losses(view.head, t.states[-1], t.input_ids, view.vocabulary) for t in traces]
     family = view.family
@@ -352,16 +348,17 @@ def substitute(
         if size > 0:
             asked = slope * (-state / size)  # the move for eta = 1
             inner, _ = _inputs(trace, block, index, family.mlp_out)
-            down = {family.mlp_out: _solve(block.get_submodule(family.mlp_out), inner, asked, ridge)}
+            down = {family.mlp_out: _solve(block.get_submodule(family.mlp_out), inner, asked, ridge, rows)}
             features, _ = _inputs(trace, block, index, family.attention_out)
-            up = {family.attention_out: _solve(block.get_submodule(family.attention_out), features, asked, ridge)}
+            attention = block.get_submodule(family.attention_out)
+            up = {family.attention_out: _solve(attention, features, asked, ridge, rows)}
             for eta in etas:
                 both = dict(up)
                 middle = copy_block(block)
                 _move(middle, up, eta)
                 again, out = _inputs(trace, middle, index, family.mlp_out)
                 rest = trace.states[index + 1] + eta * asked - out
-                second = _solve(middle.get_submodule(family.mlp_out), again, rest / eta, ridge)
+                second = _solve(middle.get_submodule(family.mlp_out), again, rest / eta, ridge, rows)
                 both[family.mlp_out] = second
                 for moves in (down, both):
                     gain = float((before[1] - losses(1, index, moves, eta)).mean())

@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from peelverify.errors import InputError, InvariantError
 from peelverify.models.view import ModelView, Trace
+from peelverify.peel.forward import trace_windows, watched
 from peelverify.peel.maps import Map, all_last, check_map, check_maps, children, landmarks
 from peelverify.peel.solvers import BlockProblem, Solver, copy_block, fit_head, solver_named, token_losses
 from peelverify.peel.yes import status_of
@@ -342,13 +343,8 @@ class _Chains:
         last, block = len(blocks) - 1, blocks[-1]
         before = self._last_inputs(blocks)
         out = block.get_submodule(witness.family.mlp_out)
-        seen: list[Tensor] = []
-        handle = out.register_forward_hook(lambda m, args, result: seen.extend((args[0], result)))
-        full = self.fit.run_module(block, last, before[0])
-        handle.remove()
-        inner, written = seen[0], seen[1]
-        rest = full - written.reshape(full.shape)
-        inner = inner.reshape(*full.shape[:2], -1)
+        inner, written, full = watched(self.fit, block, last, before[0], witness.family.mlp_out)
+        rest = full - written
         weight, bias = ModelView.weight(out), getattr(out, "bias", None)
         move = torch.zeros(weight.shape, dtype=weight.dtype, device=weight.device)
         norm = [] if witness.norm is None else list(witness.norm.parameters())
@@ -446,7 +442,8 @@ def yes_chain(
     Raises:
         InputError: unknown solver or map, half-precision weights, ids that do not fit.
         NonFiniteError: the model gives NaN.
-        NumericalError: a fit diverged.
+        NumericalError: a fit diverged, or memory ran out with a single window; before that, a `MemoryWarning` says
+            that chunks of windows or rows get smaller.
 
     Not for:
         A proof of good training. GREEN means that this suite of witnesses does not refute the model.
@@ -464,8 +461,8 @@ def yes_chain(
     chosen = solver_named(solver, budget)
     started = time.perf_counter()
     with torch.no_grad():
-        fit = view.trace(ids)
-        held = None if held_out is None else view.trace(held_out)
+        fit = trace_windows(view, ids)
+        held = None if held_out is None else trace_windows(view, held_out)
         chains = _Chains(
             view, fit, held, suite=suite, solver=chosen, seed=seed, keep=keep, on_progress=on_progress
         )

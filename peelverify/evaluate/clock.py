@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from peelverify.errors import DomainError
 from peelverify.evaluate.stream import as_view, check_windows
@@ -135,6 +138,37 @@ def _wait(view: ModelView) -> None:
         torch.cuda.synchronize(view.device)
 
 
+class _Peak(TorchDispatchMode):
+    """Counts the bytes of the tensors that are made inside the context and still held, and their largest sum."""
+
+    def __init__(self, known: nn.Module) -> None:
+        super().__init__()
+        self.held = self.largest = 0
+        held = (*known.parameters(), *known.buffers())
+        self._alive = {tensor.untyped_storage()._cdata for tensor in held}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self._count(tensor.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._alive:
+            return
+        self._alive.add(key)
+        self.held += size
+        self.largest = max(self.largest, self.held)
+
+        def let_go() -> None:
+            self._alive.discard(key)
+            self.held -= size
+
+        weakref.finalize(storage, let_go).atexit = False
+
+
 @measured("bytes counted in memory")
 @torch.no_grad()
 def memory(model: ModelView | nn.Module, input_ids: Tensor) -> dict[str, Any]:
@@ -145,8 +179,9 @@ def memory(model: ModelView | nn.Module, input_ids: Tensor) -> dict[str, Any]:
         input_ids: token ids (windows, length); the first window is read.
 
     Returns:
-        ``parameter_bytes``, each shared tensor once; ``cache_bytes_per_token``, of one window; on a CUDA device also
-        ``peak_bytes`` of that pass, else None.
+        ``parameter_bytes``, each shared tensor once; ``cache_bytes_per_token``, of one window; ``peak_bytes`` of that
+        pass: on a CUDA device what its allocator held at most, elsewhere parameters, buffers and the largest sum of
+        the tensors made in the pass, without what kernels hold inside an operation.
 
     Raises:
         InputError: ids that do not fit the model.
@@ -156,12 +191,14 @@ def memory(model: ModelView | nn.Module, input_ids: Tensor) -> dict[str, Any]:
     cuda = view.device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(view.device)
-    cache = view.model(input_ids=window, use_cache=True).past_key_values
+    weights = sum(x.numel() * x.element_size() for x in (*view.model.parameters(), *view.model.buffers()))
+    with _Peak(view.model) as pass_:
+        cache = view.model(input_ids=window, use_cache=True).past_key_values
     held = sum(
         x.numel() * x.element_size() for layer in cache.layers for x in (layer.keys, layer.values) if x is not None
     )
     return {
         "parameter_bytes": sum(p.numel() * p.element_size() for p in view.model.parameters()),
         "cache_bytes_per_token": held / window.numel(),
-        "peak_bytes": torch.cuda.max_memory_allocated(view.device) if cuda else None,
+        "peak_bytes": torch.cuda.max_memory_allocated(view.device) if cuda else weights + pass_.largest,
     }

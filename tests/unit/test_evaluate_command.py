@@ -80,7 +80,24 @@ def test_memory_is_counted(pair, ids):
         assert found["parameter_bytes"] == sum(4 * p.numel() for p in view.model.parameters())
         c = view.config
         assert found["cache_bytes_per_token"] == 2 * blocks * c.num_key_value_heads * c.head_dim * 4
-        assert found["peak_bytes"] is None or view.device.type == "cuda"
+        logits = ids.shape[1] * c.vocab_size * 4
+        assert found["peak_bytes"] >= found["parameter_bytes"] + logits + ids.shape[1] * found["cache_bytes_per_token"]
+        assert found["peak_bytes"] < found["parameter_bytes"] + 4 * logits
+        assert memory(view, ids[:, :16])["peak_bytes"] < found["peak_bytes"]
+
+
+def test_the_peak_counts_what_is_held_at_once():
+    """Four tensors of a MiB, of which three are held together; a parameter and its views cost nothing more."""
+    from peelverify.evaluate.clock import _Peak
+
+    linear = torch.nn.Linear(512, 512, bias=False)
+    with torch.no_grad(), _Peak(linear) as counted:
+        first = torch.zeros(512, 512)
+        first = linear.weight.t() @ first  # the zeros are let go after the product
+        total = first + first.exp()
+    assert (counted.largest, counted.held) == (3 << 20, 2 << 20)
+    del first, total
+    assert counted.held == 0
 
 
 def test_components_have_errors_not_ratios(pair, capsys):

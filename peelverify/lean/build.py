@@ -21,6 +21,7 @@ from pathlib import Path
 
 from peelverify.errors import InputError
 from peelverify.lean import run
+from peelverify.lean.pool import stop_shared
 from peelverify.lean.source import Message, Source
 from peelverify.lean.toolchain import LEAN_OPTIONS, Say, Toolchain, cache_folder, find_toolchain
 from peelverify.lean.tree import ROOT_MODULE, Tree, load_tree, proofs_root
@@ -277,6 +278,7 @@ def _build_modules(
             except BaseException:
                 for job in running:
                     job.cancel()
+                stop_shared(room)
                 raise
         _report(on_progress, done, order, {})
         modules = tuple(done[name] for name in order)
@@ -321,6 +323,7 @@ def _compile(source: Source, toolchain: Toolchain, objects: Path, key: str, time
             search_path=[objects],
             output=output,
             timeout_seconds=timeout_seconds,
+            group=objects,
         )
         if outcome.ok and output.exists():
             (room / "out" / "DONE").write_text(key, encoding="utf-8")

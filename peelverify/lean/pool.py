@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import json
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -19,10 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["IDLE_SECONDS", "Answer", "LeanPool", "PoolDiedError", "shared_pool"]
+__all__ = ["IDLE_SECONDS", "STOPPED", "Answer", "LeanPool", "PoolDiedError", "shared_pool", "stop_shared"]
 
 #: Seconds without a run after which the process of the shared pool is ended.
 IDLE_SECONDS = 20.0
+#: Status of a run that was stopped, as of a process that Ctrl-C ended.
+STOPPED = -signal.SIGINT
 _SCRIPT = Path(__file__).with_name("pool.js")
 
 
@@ -48,6 +51,7 @@ class Answer:
 @dataclass
 class _Waiting:
     process: subprocess.Popen[str]
+    group: object
     done: threading.Event = field(default_factory=threading.Event)
     answer: dict[str, Any] | None = None
 
@@ -79,13 +83,20 @@ class LeanPool:
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
-    def run(self, arguments: Sequence[str], environment: Mapping[str, str], timeout_seconds: float) -> Answer:
+    def run(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        timeout_seconds: float,
+        group: object = None,
+    ) -> Answer:
         """Run Lean once.
 
         Args:
             arguments: command line of Lean.
             environment: environment of the run; the loader's ``PEELVERIFY_*`` and ``LEAN_PATH`` belong here.
             timeout_seconds: wall clock after which the run is ended.
+            group: a name under which `stop` can end it.
 
         Raises:
             PoolDiedError: the process ended under the run, or could not be started.
@@ -95,7 +106,7 @@ class LeanPool:
             if self._timer is not None:
                 self._timer.cancel()
             process = self._started()
-            waiting = _Waiting(process)
+            waiting = _Waiting(process, group)
             number = next(self._numbers)
             self._waiting[number] = waiting
             self._send(process, {"id": number, "arguments": list(arguments), "environment": dict(environment)})
@@ -114,6 +125,16 @@ class LeanPool:
         if waiting.answer is None:
             raise PoolDiedError("the JavaScript process ended under the run")
         return Answer(waiting.answer["status"], tuple(waiting.answer["lines"]), waiting.answer["trouble"])
+
+    def stop(self, group: object) -> None:
+        """End the runs of a group; each answers that it was stopped."""
+        with self._lock:
+            ours = [number for number, waiting in self._waiting.items() if waiting.group == group]
+            for number in ours:
+                waiting = self._waiting.pop(number)
+                self._send(waiting.process, {"cancel": number})
+                waiting.answer = {"status": STOPPED, "lines": [], "trouble": "stopped"}
+                waiting.done.set()
 
     def close(self) -> None:
         """End the process; runs under way fail with `PoolDiedError`. The next run starts another."""
@@ -148,6 +169,7 @@ class LeanPool:
                     text=True,
                     encoding="utf-8",
                     errors="replace",
+                    start_new_session=True,  # Ctrl-C is for Python, which then stops what it started
                 )
             except OSError as error:
                 raise PoolDiedError(str(error)) from error
@@ -197,3 +219,11 @@ def shared_pool(runner: Path, options: Sequence[str], loader: Path) -> LeanPool:
             _shared[key] = LeanPool(runner, options, loader)
             atexit.register(_shared[key].close)
         return _shared[key]
+
+
+def stop_shared(group: object) -> None:
+    """End the runs of a group in every shared pool of this Python process."""
+    with _shared_lock:
+        pools = [pool for (pid, _), pool in _shared.items() if pid == os.getpid()]
+    for pool in pools:
+        pool.stop(group)

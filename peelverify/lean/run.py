@@ -55,6 +55,7 @@ def run_lean(
     search_path: Sequence[Path] = (),
     output: Path | None = None,
     timeout_seconds: float = 1800.0,
+    group: object = None,
 ) -> LeanRun:
     """Check one file.
 
@@ -65,7 +66,8 @@ def run_lean(
             folders of `search_path` and `output`, and nothing else of the machine.
         search_path: folders with compiled modules.
         output: where to write the compiled module.
-        timeout_seconds: wall clock after which the process is ended.
+        timeout_seconds: wall clock after which the run is ended.
+        group: a name under which `peelverify.lean.pool.stop_shared` can end the run.
 
     Raises:
         ToolchainError: if the process cannot be started or does not end in time.
@@ -80,7 +82,8 @@ def run_lean(
             mounts = {str(path) for path in (folder, *search, *([output.parent] if output else []))}
             environment["PEELVERIFY_MOUNTS"] = json.dumps(_outermost(mounts))
             environment["PEELVERIFY_FOLDER"] = str(folder)
-            status, stdout, stderr = _in_pool(toolchain, [*_WASM_OPTIONS, *arguments], environment, timeout_seconds)
+            arguments = [*_WASM_OPTIONS, *arguments]
+            status, stdout, stderr = _in_pool(toolchain, arguments, environment, timeout_seconds, group)
         else:
             status, stdout, stderr = _alone([str(toolchain.program), *arguments], environment, folder, timeout_seconds)
     except (subprocess.TimeoutExpired, TimeoutError) as error:
@@ -102,7 +105,7 @@ def run_lean(
 
 
 def _in_pool(
-    toolchain: Toolchain, arguments: Sequence[str], environment: dict[str, str], timeout_seconds: float
+    toolchain: Toolchain, arguments: Sequence[str], environment: dict[str, str], timeout_seconds: float, group: object
 ) -> tuple[int, str, str]:
     """Status, output and errors of a run that shares its JavaScript process with others.
 
@@ -110,7 +113,7 @@ def _in_pool(
     """
     try:
         pool = shared_pool(toolchain.runner, _RUNTIME_OPTIONS, toolchain.program)
-        answer = pool.run(arguments, environment, timeout_seconds)
+        answer = pool.run(arguments, environment, timeout_seconds, group)
     except PoolDiedError:
         command = [str(toolchain.runner), *_RUNTIME_OPTIONS, str(toolchain.program), *arguments]
         return _alone(command, environment, Path(environment["PEELVERIFY_FOLDER"]), timeout_seconds)

@@ -16,7 +16,7 @@ import pytest
 
 from peelverify.errors import ToolchainError
 from peelverify.lean import run as run_module
-from peelverify.lean.pool import LeanPool, PoolDiedError, shared_pool
+from peelverify.lean.pool import LeanPool, PoolDiedError, shared_pool, stop_shared
 from peelverify.lean.run import run_lean
 from peelverify.lean.toolchain import Toolchain, find_toolchain
 from peelverify.lean.tree import proofs_root
@@ -126,6 +126,28 @@ def test_a_run_over_its_time_is_ended_and_the_next_one_is_not_hindered(
     with pytest.raises(ToolchainError, match=r"needs Good\.lean to end within 0 s"):
         run_lean(toolchain, "Good.lean", folder=tmp_path, timeout_seconds=0.4)
     assert run_lean(toolchain, "Good.lean", folder=tmp_path).ok and pool.pid == before
+
+
+def test_runs_are_stopped_by_group(toolchain: Toolchain, pool: LeanPool, tmp_path: Path) -> None:
+    """As Ctrl-C does with a build: its runs end at once and refused, those of others go on."""
+    write(tmp_path, Good=GOOD)
+    assert run_lean(toolchain, "Good.lean", folder=tmp_path).ok
+    results: dict[str, run_module.LeanRun] = {}
+    threads = [
+        threading.Thread(
+            target=lambda g=group: results.update({g: run_lean(toolchain, "Good.lean", folder=tmp_path, group=g)})
+        )
+        for group in ("ours", "other")
+    ]
+    for thread in threads:
+        thread.start()
+    assert until(lambda: len(pool._waiting) == 2)
+    begin = time.monotonic()
+    stop_shared("ours")
+    threads[0].join()
+    assert time.monotonic() - begin < 1 and not results["ours"].ok and "stopped" in str(results["ours"].messages)
+    threads[1].join()
+    assert results["other"].ok
 
 
 def test_an_idle_process_is_ended_and_comes_back(toolchain: Toolchain, tmp_path: Path) -> None:

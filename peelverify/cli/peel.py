@@ -24,8 +24,9 @@ RED: the loss is above YES-0. YELLOW: below YES-0, above the best witness. GREEN
 witnesses, which proves nothing. All three end with exit status 0; bad input ends with 2.
 
 --reuse adds chains made from the model's own blocks, a line of its own. --bits KIND adds chains whose block matrices
-have few bits. --recipe KIND first trains a small decoder in few bits (straight-through) and its float twin, which is
-quantised whole afterwards, saves both in --out, and peels both.
+have few bits. --token-weights lets some of the fitted tokens count more in least squares; losses and heads count each
+token once, and --solver gradient takes none. --recipe KIND first trains a small decoder in few
+bits (straight-through) and its float twin, which is quantised whole afterwards, saves both in --out, and peels both.
 
 Example: peelverify peel runs/step-100 runs/step-200 --text corpus.txt --out cloud
 """
@@ -78,6 +79,13 @@ def peel(
         str | None,
         typer.Option(help="Also fit few-bit chains: binary, binary-row, ternary, 2-bit, 3-bit, 4-bit or 8-bit."),
     ] = None,
+    token_weights: Annotated[
+        str,
+        typer.Option(
+            help="Weights of the fitted tokens in least squares: uniform, activation_norm, attention, or a .npy file "
+            "of (windows, window) or (blocks, windows, window) weights >= 0."
+        ),
+    ] = "uniform",
     recipe: Annotated[
         str | None, typer.Option(help="Train small decoders with these few bits into --out and peel them.")
     ] = None,
@@ -95,7 +103,7 @@ def peel(
     from peelverify.cli import console
     from peelverify.errors import InputError
     from peelverify.peel.maps import parse_maps
-    from peelverify.peel.solvers import solver_named
+    from peelverify.peel.solvers import check_weighted, solver_named
 
     if save_substitute is not None and not substitute:
         raise InputError("peel needs --substitute for --save-substitute, got only the latter; add it")
@@ -111,7 +119,9 @@ def peel(
         if bits not in (None, recipe):
             raise InputError(f"peel needs one kind of few bits, got --recipe {recipe} and --bits {bits}; leave one out")
     if problem is not None:
-        asked = [name for name, on in (("--substitute", substitute), ("--reuse", reuse), ("--bits", bits)) if on]
+        weighted = token_weights != "uniform"
+        options = (("--substitute", substitute), ("--reuse", reuse), ("--bits", bits), ("--token-weights", weighted))
+        asked = [name for name, on in options if on]
         if asked:
             raise InputError(f"peel needs checkpoints for {asked[0]}, got --problem; leave one out")
         if checkpoints:
@@ -119,7 +129,8 @@ def peel(
         series = _watch(problem, epochs, seed, out, data)
     else:
         if recipe is not None and out is not None:
-            solver_named(solver, budget)
+            check_weighted(solver_named(solver, budget), token_weights)
+            _weights(token_weights)
             parse_maps(maps or "default", 4)
             checkpoints = _recipe(recipe, family, steps, seed, text, window, max(1, tokens // window), out)
             bits = recipe
@@ -129,6 +140,7 @@ def peel(
             checkpoints, text=text, out=out, tokens=tokens, window=window, maps=maps, solver=solver,
             budget=budget, seed=seed, save_witness=save_witness, substitution=substitute,
             save_substitute=save_substitute, resume=resume, reuse=reuse, bits=bits, made=recipe is not None,
+            token_weights=token_weights,
         )
     if report and out is not None:
         console.say(f"report: {_report(series, out)}")
@@ -239,6 +251,34 @@ def _check(paths: list[Path], text: Path | None, tokens: int, window: int, maps:
     return suite, fit, held, tokenizer
 
 
+def _weights(given: str) -> Any:
+    """The name of ``--token-weights``, or the array in the file of that name.
+
+    Raises:
+        InputError: neither a name nor a file. ArtifactError: a file that is no array of numbers.
+    """
+    import numpy as np
+
+    from peelverify.compress.tokenweights import TOKEN_WEIGHTS
+    from peelverify.errors import ArtifactError, InputError
+
+    if given in TOKEN_WEIGHTS:
+        return given
+    if not Path(given).is_file():
+        raise InputError(
+            f"--token-weights needs one of {', '.join(TOKEN_WEIGHTS)}, or a .npy file, got {given!r}; name one"
+        )
+    try:
+        found = np.load(given, allow_pickle=False)
+        if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
+            raise ValueError("not one array of numbers")
+    except (OSError, ValueError, EOFError) as error:
+        raise ArtifactError(
+            f"{given} cannot be read as token weights ({error}); write it with numpy.save", path=given
+        ) from error
+    return found.astype(np.float64)
+
+
 def _folder(out: Path | None, *, resume: bool = False) -> AbstractContextManager[Path | None]:
     from peelverify.cli.inputs import result_folder
 
@@ -281,15 +321,18 @@ def _evaluate(
     checkpoints: list[str], *, text: Path | None, out: Path | None, tokens: int, window: int, maps: str | None,
     solver: str, budget: int | None, seed: int, save_witness: Path | None, substitution: bool,
     save_substitute: Path | None, resume: bool, reuse: bool, bits: str | None, made: bool,
+    token_weights: str,
 ) -> CloudSeries:
     from peelverify.cli import console
     from peelverify.errors import ArtifactError, InputError
     from peelverify.models.save import save_model
     from peelverify.peel.run import peel_checkpoints
-    from peelverify.peel.solvers import solver_named
+    from peelverify.peel.solvers import check_weighted, solver_named
 
     paths = find_checkpoints(checkpoints)
     chosen = solver_named(solver, budget)
+    check_weighted(chosen, token_weights)
+    weights = _weights(token_weights)
     suite, fit, held, tokenizer = _check(paths, text, tokens, window, maps)
     for folder in (save_witness, save_substitute):
         if folder is not None and folder.exists():
@@ -319,6 +362,7 @@ def _evaluate(
         return peel_checkpoints(
             paths, fit, held_out=held, maps=suite, solver=chosen, seed=seed, on_point=keep,
             substitution=substitution, resume=earlier, on_substitution=keep_block, reuse=reuse, bits=bits,
+            token_weights=weights,
             on_progress=lambda done, total, what: bar.update(task, total=total, completed=done, description=what),
         )
 

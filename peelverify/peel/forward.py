@@ -6,7 +6,7 @@ A `WindowTrace` is a `Trace` without logits whose block calls run on as many win
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from peelverify.errors import InvariantError
 from peelverify.models.view import ModelView, Trace
 from peelverify.peel.memory import Chunk, joined
 
-__all__ = ["WindowTrace", "narrow", "trace_windows", "watched"]
+__all__ = ["WindowTrace", "head_with", "narrow", "trace_windows", "watched"]
 
 FORWARD = "the forward pass of a block"
 
@@ -141,3 +141,19 @@ def trace_windows(view: ModelView, ids: Tensor) -> WindowTrace:
             ))
     chunk.what = FORWARD
     return WindowTrace(view, ids, states, parts[0].logits, calls, chunk)
+
+
+def head_with(view: ModelView, moved: Mapping[str, Tensor], state: Tensor) -> Tensor:
+    """Logits with some parameters of final norm and head replaced."""
+    from torch.func import functional_call
+
+    def call(module: nn.Module, prefix: str, value: Tensor) -> Tensor:
+        own = {n.removeprefix(f"{prefix}."): p for n, p in moved.items() if n.startswith(f"{prefix}.")}
+        return functional_call(module, own, (value,)) if own else module(value)
+
+    out = state if view.norm is None else call(view.norm, "norm", state)
+    if view.project is not None:
+        out = view.project(out)
+    out = call(view.lm_head, "head", out)
+    cap = getattr(view.config, "final_logit_softcapping", None)
+    return out if cap is None else torch.tanh(out / cap) * cap

@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from peelverify.errors import InputError, InvariantError, NonFiniteError, NumericalError, ShapeError
+from peelverify.errors import DomainError, InputError, InvariantError, NonFiniteError, NumericalError, ShapeError
 from peelverify.registry import measured
 from peelverify.verdict import Outcome
 
@@ -115,6 +115,35 @@ def as_matrix(value: Any, name: str, *, function: str) -> Matrix:
             row=row,
         )
     return matrix
+
+
+def as_weights(value: Any, rows: int, *, function: str) -> Matrix:
+    """Take weights of samples as a float64 vector (rows,).
+
+    Raises:
+        ShapeError: not one for each row.
+        NonFiniteError: NaN or infinity.
+        DomainError: a negative one.
+        InputError: not real numbers.
+    """
+    if hasattr(value, "detach"):
+        value = value.detach().to("cpu").double().numpy()
+    try:
+        weights = np.asarray(value)
+        if weights.dtype.kind not in "fiub":
+            raise TypeError
+        weights = weights.astype(np.float64)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{function} needs weights that are real numbers, got {type(value).__name__}; pass an array"
+        ) from None
+    if weights.shape != (rows,):
+        raise ShapeError(f"{function} needs one weight for each of {rows} rows, got shape {weights.shape}; flatten it")
+    if not np.isfinite(weights).all():
+        raise NonFiniteError(f"{function} needs finite weights, got NaN or infinity; a weight of 0 leaves a row out")
+    if (weights < 0).any():
+        raise DomainError(f"{function} needs weights >= 0, got {weights.min():g}; a weight of 0 leaves a row out")
+    return weights
 
 
 @dataclass(frozen=True)
@@ -367,8 +396,19 @@ class GramSum:
         self.cross: Matrix | None = None
         self.target_sq = 0.0
 
-    def add(self, z: Any, t: Any) -> GramSum:
-        """Add a chunk of features (samples, features) and targets (samples, outputs); returns itself."""
+    def add(self, z: Any, t: Any, weights: Any = None) -> GramSum:
+        """Add a chunk; returns itself.
+
+        Args:
+            z: features (samples, features).
+            t: targets (samples, outputs).
+            weights: how much each sample counts (samples,), >= 0; 1 if None. A weight of 2 is the sample added twice,
+                a weight of 0 leaves it out. The fit is then that of weighted least squares.
+
+        Raises:
+            ShapeError: rows, or widths of chunks, that do not belong together.
+            NonFiniteError, DomainError: values that are not finite, negative weights.
+        """
         features = as_matrix(z, "z", function="GramSum.add")
         target = as_matrix(t, "t", function="GramSum.add")
         if len(features) != len(target):
@@ -378,6 +418,9 @@ class GramSum:
             )
         if self.bias:
             features = np.hstack([features, np.ones((len(features), 1))])
+        if weights is not None:
+            root = np.sqrt(as_weights(weights, len(features), function="GramSum.add"))[:, None]
+            features, target = features * root, target * root
         # everything that can run out of memory comes before the sums change, so that a chunk can be tried again
         gram, cross, target_sq = features.T @ features, features.T @ target, float(np.vdot(target, target))
         if self.gram is None or self.cross is None:
@@ -508,6 +551,18 @@ class TriangleSum:
             self._triangle = np.ascontiguousarray(self._triangle[: self._triangle.shape[1]])
         self._waiting, self._rows = [], 0
 
+    @property
+    def triangle(self) -> Matrix:
+        """The factor (rows, features [+ 1] + outputs): its Gram matrix is that of all samples.
+
+        Raises:
+            InputError: no samples were added.
+        """
+        self._reduce()
+        if self._triangle is None:
+            raise InputError("TriangleSum needs samples, got none; call add first")
+        return self._triangle
+
     def solve(self) -> Fit:
         """The fit of all samples; singular values are dropped as in `Factor`.
 
@@ -515,19 +570,17 @@ class TriangleSum:
             InputError: no samples were added.
             NumericalError: the decomposition did not converge.
         """
-        self._reduce()
-        if self._triangle is None:
-            raise InputError("TriangleSum.solve needs samples, got none; call add first")
+        triangle = self.triangle
         columns = self.features + int(self.bias)
         try:
-            u, s, vt = linalg.svd(self._triangle[:columns, :columns], full_matrices=False, check_finite=False)
+            u, s, vt = linalg.svd(triangle[:columns, :columns], full_matrices=False, check_finite=False)
         except linalg.LinAlgError as error:
             raise NumericalError(
                 f"TriangleSum could not decompose {columns} columns ({error}); rescale the features",
                 outcome=Outcome.FAILED,
             ) from error
         rank = int((s > EPS * max(self.samples, columns) * s[0]).sum()) if s[0] > 0 else 0
-        right = u[:, :rank].T @ self._triangle[:columns, columns:]
+        right = u[:, :rank].T @ triangle[:columns, columns:]
         solution = vt[:rank].T @ (right / s[:rank, None])
         weight = np.ascontiguousarray((solution[:-1] if self.bias else solution).T)
         return Fit(

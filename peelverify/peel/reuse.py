@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from peelverify.compress.tokenweights import resolve_token_weights
 from peelverify.errors import InputError
 from peelverify.models.view import ModelView
 from peelverify.peel.forward import trace_windows
@@ -99,12 +101,20 @@ def _check_writes(problem: BlockProblem, block: nn.Module, name: str) -> None:
     _check_additive(problem, block, features, rest, block.get_submodule(name))
 
 
+def _error(problem: BlockProblem, block: nn.Module, target: Tensor) -> float:
+    """Norm of what a block misses of its target, tokens by their weights."""
+    missed = problem.run(block) - target
+    if problem.weights is not None:
+        missed = missed * problem.weights.sqrt()[..., None].to(missed)
+    return float(missed.norm())
+
+
 def _solve_one(problem: BlockProblem, block: nn.Module, name: str, target: Tensor, solver: ClosedForm) -> nn.Module:
     """A copy of a block with one map moved towards a target."""
     trial = copy_block(block)
     features, out = _capture(problem, trial, name)
     linear = trial.get_submodule(name)
-    (weight, bias), = solver._solve(linear, features, [target - out])
+    (weight, bias), = solver._solve(linear, features, [target - out], problem.weights)
     _set(linear, ModelView.weight(linear) + weight, None if bias is None else linear.bias + bias)
     return trial
 
@@ -121,7 +131,7 @@ def _solve_both(
         features.append(found)
     biased = [m for m in maps if getattr(m, "bias", None) is not None]
     holder = biased[0] if biased else maps[0]  # one shift of the output is all that the biases are together
-    (weight, bias), = solver._solve(holder, torch.cat(features, dim=-1), [target - out])
+    (weight, bias), = solver._solve(holder, torch.cat(features, dim=-1), [target - out], problem.weights)
     start = 0
     for linear, found in zip(maps, features, strict=True):
         columns = slice(start, start + found.shape[-1])
@@ -136,7 +146,8 @@ def _solve_both(
 @torch.no_grad()
 def reused_chains(
     view: ModelView, ids: Tensor, *, held_out: Tensor | None = None, maps: Iterable[Iterable[int]] | None = None,
-    rounds: int = 2, ridge: float = 1e-3, on_progress: Callable[[int, int, str], None] | None = None,
+    rounds: int = 2, ridge: float = 1e-3, token_weights: str | Tensor | np.ndarray | None = None,
+    on_progress: Callable[[int, int, str], None] | None = None,
 ) -> ReusedChains:
     """Fit chains that start from the model's own blocks and keep its norm and head.
 
@@ -147,6 +158,8 @@ def reused_chains(
         maps: as for `yes_chain`.
         rounds: largest number of rounds a block, at least 1.
         ridge: multiple of the mean diagonal of the Gram matrix that is added to it.
+        token_weights: how much each fitted token counts in the solutions and in the error that they must lower; as
+            for `yes_chain`.
         on_progress: called with (chains done, chains in all, map).
 
     Raises:
@@ -160,6 +173,7 @@ def reused_chains(
     suite = check_maps(maps, view.depth)
     trace = trace_windows(view, ids)
     held = trace if held_out is None else trace_windows(view, held_out)
+    counts = resolve_token_weights(view, ids, token_weights, function="reused_chains")
     solver = ClosedForm(ridge=ridge)
     names = (view.family.attention_out, view.family.mlp_out)
     losses, accepted, kept = {}, {}, {}
@@ -173,9 +187,11 @@ def reused_chains(
         accepted[chosen] = 0
         for index, aim in enumerate(chosen):
             block = copy_block(view.blocks[index])
-            problem = BlockProblem(view, trace, index, block, state, 0)
+            problem = BlockProblem(
+                view, trace, index, block, state, 0, None if counts is None else counts[index]
+            )
             target = trace.states[aim]
-            error = float((problem.run(block) - target).norm())
+            error = _error(problem, block, target)
             for _ in range(rounds if error > 0 else 0):
                 before = error
                 for step in [names] if joint else [names[:1], names[1:]]:
@@ -183,7 +199,7 @@ def reused_chains(
                         _check_writes(problem, block, names[1])
                     trial = (_solve_both(problem, block, names, target, solver) if joint
                              else _solve_one(problem, block, step[0], target, solver))
-                    now = float((problem.run(trial) - target).norm())
+                    now = _error(problem, trial, target)
                     if now < error:
                         block, error = trial, now
                         accepted[chosen] += 1

@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from peelverify.compress.tokenweights import resolve_token_weights, weights_name
 from peelverify.errors import InputError
 from peelverify.models.load import load_model, model_files
 from peelverify.models.view import ModelView
 from peelverify.peel.cloud import CloudSeries
 from peelverify.peel.maps import check_maps
 from peelverify.peel.reuse import reused_chains
-from peelverify.peel.solvers import Solver, solver_named
+from peelverify.peel.solvers import Solver, check_weighted, solver_named
 from peelverify.peel.ste import check_kind, yes_chain_low_bit
 from peelverify.peel.substitute import Substitution, substitute
 from peelverify.peel.transformer import TransformerYes, yes_chain
@@ -38,6 +41,15 @@ def weights_digest(path: str | os.PathLike[str]) -> str:
 def _digest_tokens(ids: Tensor, held_out: Tensor | None) -> str:
     both = [ids.tolist(), None if held_out is None else held_out.tolist()]
     return hashlib.sha256(json.dumps(both).encode()).hexdigest()
+
+
+def _name_of(given: str | Tensor | np.ndarray | None) -> str | None:
+    """How a series names token weights: their kind, a hash of given ones, None where every token counts once."""
+    name = weights_name(given)
+    if name == "given":
+        values = torch.as_tensor(given, dtype=torch.float64).cpu().numpy()
+        return f"given, sha256 {hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()}"
+    return None if name == "uniform" else name
 
 
 def _continued(
@@ -106,6 +118,7 @@ def peel_checkpoints(
     substitution: bool = False,
     reuse: bool = False,
     bits: str | None = None,
+    token_weights: str | Tensor | np.ndarray | None = None,
     resume: CloudSeries | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
     on_substitution: Callable[[int, Substitution], None] | None = None,
@@ -123,6 +136,8 @@ def peel_checkpoints(
             chooses the steps, the other half gives the reported gains.
         reuse: also fit the same maps from the model's own blocks, see `peelverify.peel.reuse`; a line of its own.
         bits: also fit chains whose block matrices have few bits, a kind of `peelverify.peel.ste`.
+        token_weights: how much each fitted token counts in all of these fits, see `yes_chain`; names are read off each
+            checkpoint anew.
         resume: a series of the same settings; its checkpoints must be the first ones here, and are not done again.
         on_progress: called with (done, total, what) over all checkpoints.
         on_substitution: called with the number of the checkpoint and its substitution.
@@ -132,7 +147,8 @@ def peel_checkpoints(
         The series; steps come from the folder names where all have one in ascending order, else they count from 0.
 
     Raises:
-        InputError: no checkpoints, checkpoints of different shape, or a series of other settings or files.
+        InputError: no checkpoints, checkpoints of different shape, or a series of other settings or files; unknown or
+            unfit token weights, or a solver that takes none.
     """
     maps = None if maps is None else [tuple(m) for m in maps]
     if not checkpoints:
@@ -146,6 +162,7 @@ def peel_checkpoints(
     known = [s for s in steps if s is not None]
     counted = len(known) == len(steps) and all(a < b for a, b in zip(known, known[1:], strict=False))
     chosen = solver_named(solver, budget)
+    check_weighted(chosen, token_weights)
     if bits is not None:
         check_kind(bits)
     series = CloudSeries("nats_per_token", {
@@ -159,6 +176,7 @@ def peel_checkpoints(
         "substitution": substitution,
         "reuse": reuse,
         "bits": bits,
+        "token_weights": _name_of(token_weights),
     })
     if substitution and (held_out is None or len(held_out) < 4):
         raise InputError("substitution needs at least 4 held-out windows (2 choose, 2 decide); give a longer text")
@@ -183,23 +201,28 @@ def peel_checkpoints(
             if on_progress is not None:
                 on_progress(at * total + done, total * len(checkpoints), f"{labels[at]}: {what}")
 
+        weights = resolve_token_weights(view, ids, token_weights, function="peel_checkpoints")
         found = yes_chain(
-            view, ids, maps=suite, solver=chosen, seed=seed, held_out=held_out, keep="best", on_progress=tick
+            view, ids, maps=suite, solver=chosen, seed=seed, held_out=held_out, keep="best", token_weights=weights,
+            on_progress=tick,
         )
         best = found.chains[found.best_map]
         more: dict[str, Any] = {}
         if not isinstance(checkpoint, ModelView):
             more["sha256"] = weights_digest(checkpoint)
         if substitution and held_out is not None:
-            again = substitute(view, ids, held_out[::2], held_out[1::2], seed=seed)
+            again = substitute(view, ids, held_out[::2], held_out[1::2], seed=seed, token_weights=weights)
             more["substitution"] = again.to_json()
             if on_substitution is not None:
                 on_substitution(index, again)
         if reuse:
-            more["reuse"] = reused_chains(view, ids, held_out=held_out, maps=suite).to_json()
+            more["reuse"] = reused_chains(
+                view, ids, held_out=held_out, maps=suite, token_weights=weights
+            ).to_json()
         if bits is not None:
             more["bits"] = yes_chain_low_bit(
-                view, ids, bits, maps=suite, seed=seed, held_out=held_out, budget=chosen.head_steps
+                view, ids, bits, maps=suite, seed=seed, held_out=held_out, budget=chosen.head_steps,
+                token_weights=weights,
             ).to_json()
         series.add(
             labels[index], found.deciding_loss, found, step=known[index] if counted else index, refit=found.refit,

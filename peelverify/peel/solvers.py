@@ -16,7 +16,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,8 @@ from peelverify.peel.memory import Chunk, in_chunks
 from peelverify.verdict import Outcome
 
 __all__ = [
-    "SOLVERS", "BlockProblem", "ClosedForm", "Gradient", "Solver", "fit_head", "gather", "solver_named", "token_losses",
+    "SOLVERS", "BlockProblem", "ClosedForm", "Gradient", "Solver", "check_weighted", "fit_head", "gather",
+    "solver_named", "token_losses",
 ]
 
 #: Logits held in memory at once, as a number of values.
@@ -52,6 +53,7 @@ class BlockProblem:
         fresh: block with fresh weights; solvers copy it.
         state: state that enters the block (windows, length, width).
         seed: seed of everything random in the fit.
+        weights: how much each token counts in least squares (windows, length), or None where each counts once.
     """
 
     view: ModelView
@@ -60,6 +62,7 @@ class BlockProblem:
     fresh: nn.Module
     state: Tensor
     seed: int
+    weights: Tensor | None = None
 
     def run(self, module: nn.Module, state: Tensor | None = None) -> Tensor:
         """Output of a block under the arguments of the forward pass."""
@@ -72,6 +75,8 @@ class Solver(Protocol):
     Attributes:
         name: how users call it.
         budget: reported with every result; optimiser steps of the block fit and of the head.
+
+    A solver that heeds `BlockProblem.weights` says so by an attribute ``weighted = True``; others get none.
     """
 
     name: str
@@ -103,6 +108,8 @@ class ClosedForm:
     head_steps: int = 25
     head_decay: float = 30.0
     name: str = "closed-form"
+    #: Whether the weights of a problem are heeded.
+    weighted: ClassVar[bool] = True
     rows: Chunk = field(default_factory=lambda: Chunk(ROWS, *SUMS), init=False, repr=False, compare=False)
 
     @property
@@ -129,14 +136,16 @@ class ClosedForm:
         _zero(base.get_submodule(family.attention_out))
         _zero(base.get_submodule(family.mlp_out))
         features, _ = _capture(problem, base, family.attention_out)
-        attention = self._solve(base.get_submodule(family.attention_out), features, [t - state for t in targets])
+        attention = self._solve(
+            base.get_submodule(family.attention_out), features, [t - state for t in targets], problem.weights
+        )
         fitted = []
         for (weight, bias), target in zip(attention, targets, strict=True):
             module = copy_block(base)
             _set(module.get_submodule(family.attention_out), weight, bias)
             inner, middle = _capture(problem, module, family.mlp_out)
             out = module.get_submodule(family.mlp_out)
-            (weight, bias), = self._solve(out, inner, [target - middle])
+            (weight, bias), = self._solve(out, inner, [target - middle], problem.weights)
             _set(out, weight, bias)
             if problem.index == 0:
                 _check_additive(problem, module, inner, middle, out)
@@ -144,22 +153,25 @@ class ClosedForm:
         return fitted
 
     def _solve(
-        self, linear: nn.Module, features: Tensor, targets: Sequence[Tensor]
+        self, linear: nn.Module, features: Tensor, targets: Sequence[Tensor], weights: Tensor | None = None
     ) -> list[tuple[Tensor, Tensor | None]]:
         """Ridge solutions of one linear map for several targets, from one pass over the features."""
         with one_thread(features.shape[-1]):
-            total = gather(features, targets, bias=getattr(linear, "bias", None) is not None, rows=self.rows)
+            bias = getattr(linear, "bias", None) is not None
+            total = gather(features, targets, bias=bias, rows=self.rows, weights=weights)
             fit = total.solve(ridge=self.ridge)
         weight = torch.from_numpy(fit.weight).to(features)
-        bias = torch.from_numpy(fit.bias).to(features) if fit.bias is not None else None
+        shift = torch.from_numpy(fit.bias).to(features) if fit.bias is not None else None
         width = targets[0].shape[-1]
         return [
-            (weight[i : i + width], None if bias is None else bias[i : i + width])
+            (weight[i : i + width], None if shift is None else shift[i : i + width])
             for i in range(0, len(weight), width)
         ]
 
 
-def gather(features: Tensor, targets: Sequence[Tensor], *, bias: bool, rows: Chunk) -> GramSum:
+def gather(
+    features: Tensor, targets: Sequence[Tensor], *, bias: bool, rows: Chunk, weights: Tensor | None = None
+) -> GramSum:
     """Normal equations of one linear map for several targets side by side, from one pass over the features.
 
     Args:
@@ -167,10 +179,16 @@ def gather(features: Tensor, targets: Sequence[Tensor], *, bias: bool, rows: Chu
         targets: (windows, length, outputs) each.
         bias: whether the map has one.
         rows: how many samples are converted to float64 at once.
+        weights: how much each sample counts (windows, length); each once if None.
     """
     wide, goals = features.flatten(0, 1), [t.flatten(0, 1) for t in targets]
+    counts = None if weights is None else weights.flatten()
     total = GramSum(bias=bias)
-    rows.run(len(wide), lambda cut: total.add(wide[cut], torch.cat([g[cut] for g in goals], dim=1)))
+
+    def add(cut: slice) -> None:
+        total.add(wide[cut], torch.cat([g[cut] for g in goals], dim=1), None if counts is None else counts[cut])
+
+    rows.run(len(wide), add)
     return total
 
 
@@ -260,6 +278,20 @@ def solver_named(solver: str | Solver, budget: int | None) -> Solver:
     if budget is None:
         return SOLVERS[solver]()
     return ClosedForm(head_steps=budget) if solver == "closed-form" else Gradient(steps=budget)
+
+
+def check_weighted(solver: Solver, given: Any) -> None:
+    """Refuse token weights for a solver that does not heed them.
+
+    Raises:
+        InputError: weights other than uniform for such a solver.
+    """
+    plain = given is None or (isinstance(given, str) and given == "uniform")
+    if not plain and not getattr(solver, "weighted", False):
+        raise InputError(
+            f"the {solver.name} solver sums no Gram matrix and takes no token weights, got some; use the closed-form "
+            "solver, or leave the weights out"
+        )
 
 
 def _zero(linear: nn.Module) -> None:

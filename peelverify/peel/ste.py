@@ -8,8 +8,10 @@ biases and head stay float, as in the networks that the peeling paper looks at.
 from __future__ import annotations
 
 import copy
+import functools
+import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from peelverify.compress.tokenweights import resolve_token_weights
 from peelverify.errors import InputError
 from peelverify.models.small import train_decoder
 from peelverify.models.view import ModelView
-from peelverify.peel.least_squares import one_thread
+from peelverify.peel.least_squares import TriangleSum, as_weights, one_thread
 from peelverify.peel.lowbit import fit_binary, fit_ternary, round_to_nearest
 from peelverify.peel.maps import Map, all_last
+from peelverify.peel.memory import Chunk
 from peelverify.peel.solvers import ClosedForm
 from peelverify.peel.transformer import TransformerYes, yes_chain
 from peelverify.peel.yes import status_of
@@ -159,6 +163,10 @@ class LowBitForm(ClosedForm):
     name: str = "low-bit"
     #: A tied head must not move the last block's matrix off its grid.
     few_bits: bool = True
+    samples: Chunk = field(
+        default_factory=lambda: Chunk(sys.maxsize, "a fit with few bits", "rows"), init=False, repr=False,
+        compare=False,
+    )
 
     def __post_init__(self) -> None:
         check_kind(self.kind)
@@ -179,22 +187,53 @@ class LowBitForm(ClosedForm):
                 rows.copy_(few_bits(rows, self.kind))
 
     def _solve(
-        self, linear: nn.Module, features: Tensor, targets: Sequence[Tensor]
+        self, linear: nn.Module, features: Tensor, targets: Sequence[Tensor], weights: Tensor | None = None
     ) -> list[tuple[Tensor, Tensor | None]]:
         """Few-bit fits for each target; with a bias, on centred features and targets."""
-        wide = features.flatten(0, 1).double().cpu().numpy()
         has_bias = getattr(linear, "bias", None) is not None
-        middle = wide.mean(axis=0) if has_bias else np.zeros(wide.shape[1])
+        wide = features.flatten(0, 1)
+        counts = None if weights is None else weights.flatten()
         found = []
         for target in targets:
-            goal = target.flatten(0, 1).double().cpu().numpy()
-            level = goal.mean(axis=0) if has_bias else np.zeros(goal.shape[1])
+            work = functools.partial(self._centred, wide, target.flatten(0, 1), counts, has_bias)
             with one_thread(wide.shape[1]):
-                matrix = self._pattern(wide - middle, goal - level)
+                z, t, middle, level = self.samples.anew(len(wide), work)
+                matrix = self._pattern(z, t)
             weight = torch.from_numpy(np.ascontiguousarray(matrix)).to(features)
             bias = torch.from_numpy(level - matrix @ middle).to(features) if has_bias else None
             found.append((weight, bias))
         return found
+
+    @staticmethod
+    def _centred(
+        wide: Tensor, goal: Tensor, counts: Tensor | None, has_bias: bool, size: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Features and targets of the fit, and the means taken off them.
+
+        Rows are scaled by the roots of their weights. Of more than ``size`` samples only the triangular factor comes
+        back: it has the same products, so the same fits.
+        """
+        cuts = [slice(i, i + size) for i in range(0, len(wide), size)]
+
+        def read(cut: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            z, t = (a[cut].double().cpu().numpy() for a in (wide, goal))
+            count = np.ones(len(z)) if counts is None else as_weights(counts[cut], len(z), function="LowBitForm")
+            return z, t, count[:, None]
+
+        middle, level = np.zeros(wide.shape[1]), np.zeros(goal.shape[1])
+        if has_bias:
+            sums = [((n * z).sum(axis=0), (n * t).sum(axis=0), n.sum()) for z, t, n in map(read, cuts)]
+            total = sum(s[2] for s in sums) or 1.0
+            middle, level = sum(s[0] for s in sums) / total, sum(s[1] for s in sums) / total
+        gathered = TriangleSum(bias=False)
+        for cut in cuts:
+            z, t, count = read(cut)
+            root = np.sqrt(count)
+            z, t = root * (z - middle), root * (t - level)
+            if len(cuts) == 1:
+                return z, t, middle, level
+            gathered.add(z, t)
+        return gathered.triangle[:, : wide.shape[1]], gathered.triangle[:, wide.shape[1] :], middle, level
 
     def _pattern(self, z: np.ndarray, t: np.ndarray) -> np.ndarray:
         if not t.any() or not z.any():
@@ -254,14 +293,14 @@ class BitsYes:
 @measured("witnessed losses of complete decoders with few bits")
 def yes_chain_low_bit(
     view: ModelView, ids: Tensor, kind: str, *, maps: Iterable[Iterable[int]] | None = None, seed: int = 0,
-    held_out: Tensor | None = None, budget: int = 25,
+    held_out: Tensor | None = None, budget: int = 25, token_weights: str | Tensor | np.ndarray | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> BitsYes:
     """Chains of a decoder with few bits, beside the float ones.
 
     Args:
         view: a decoder, trained in few bits or quantised afterwards (a float one is compared with few-bit chains too).
-        ids, maps, seed, held_out, on_progress: as for `yes_chain`.
+        ids, maps, seed, held_out, token_weights, on_progress: as for `yes_chain`.
         kind: see `few_bits`.
         budget: L-BFGS steps of the heads.
 
@@ -273,8 +312,12 @@ def yes_chain_low_bit(
     """
     check_kind(kind)
     chosen = None if maps is None else [tuple(m) for m in maps]
+    weights = resolve_token_weights(view, ids, token_weights, function="yes_chain_low_bit")
     found = [
-        yes_chain(view, ids, maps=chosen, solver=solver, seed=seed, held_out=held_out, on_progress=on_progress)
+        yes_chain(
+            view, ids, maps=chosen, solver=solver, seed=seed, held_out=held_out, token_weights=weights,
+            on_progress=on_progress,
+        )
         for solver in (
             ClosedForm(head_steps=budget), LowBitForm(head_steps=budget, kind=kind, refine=False),
             LowBitForm(head_steps=budget, kind=kind, refine=True),

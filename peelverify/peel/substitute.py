@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from peelverify.compress.tokenweights import resolve_token_weights
 from peelverify.errors import InputError, NonFiniteError
 from peelverify.models.view import ModelView, Trace
 from peelverify.peel.bracket import HeadBracket, LayerBracket, bracket_head, bracket_layer
@@ -224,11 +225,11 @@ def _inputs(trace: Trace, block: nn.Module, index: int, name: str) -> tuple[Tens
 
 
 def _solve(
-    linear: nn.Module, features: Tensor, asked: Tensor, ridge: float, rows: Chunk
+    linear: nn.Module, features: Tensor, asked: Tensor, ridge: float, rows: Chunk, weights: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
     """Move of a map's weights (outputs, inputs) and bias that fits an asked move of its output."""
     with one_thread(features.shape[-1]):
-        total = gather(features, [asked], bias=getattr(linear, "bias", None) is not None, rows=rows)
+        total = gather(features, [asked], bias=getattr(linear, "bias", None) is not None, rows=rows, weights=weights)
         fit = total.solve(ridge=ridge)
     return (
         torch.from_numpy(fit.weight).to(features),
@@ -268,6 +269,7 @@ def substitute(
     brackets: bool = True,
     head_steps: int = 50,
     chunk: int = 8,
+    token_weights: str | Tensor | np.ndarray | None = None,
     on_progress: Progress | None = None,
 ) -> Substitution:
     """Solve each block again on its own and report what that does to the loss of the whole model.
@@ -284,6 +286,8 @@ def substitute(
         brackets: whether to certify the local problems and bracket the head.
         head_steps: steps of the head's bracket.
         chunk: windows of one backward pass.
+        token_weights: how much each token of ``fit`` counts in the solutions; as for `yes_chain`. Slopes, gains and
+            brackets count every token once, so a bracket then holds a weighted solution against the unweighted best.
         on_progress: called with (blocks done, blocks in all, name).
 
     Raises:
@@ -316,6 +320,7 @@ def substitute(
         seen |= own
     started = time.perf_counter()
     rows = Chunk(ROWS, *SUMS)
+    counts = resolve_token_weights(view, fit, token_weights, function="substitute")
     traces = [trace_windows(view, ids) for ids in (fit, choose, report)]
     slopes = _slopes(view, traces[0], chunk)
     before = [token_losses(view.head, t.states[-1], t.input_ids, view.vocabulary) for t in traces]
@@ -342,23 +347,24 @@ def substitute(
             on_progress(count, len(wanted), f"solving block {index} again")
         block, trace = view.blocks[index], traces[0]
         slope = slopes[index]
+        how = (ridge, rows, None if counts is None else counts[index])
         size, state = float(slope.norm()), float(trace.states[index + 1].norm())
         best: tuple[float, float, Moves] = (0.0, 0.0, {})
         kept: tuple[Tensor, Tensor] | None = None
         if size > 0:
             asked = slope * (-state / size)  # the move for eta = 1
             inner, _ = _inputs(trace, block, index, family.mlp_out)
-            down = {family.mlp_out: _solve(block.get_submodule(family.mlp_out), inner, asked, ridge, rows)}
+            down = {family.mlp_out: _solve(block.get_submodule(family.mlp_out), inner, asked, *how)}
             features, _ = _inputs(trace, block, index, family.attention_out)
             attention = block.get_submodule(family.attention_out)
-            up = {family.attention_out: _solve(attention, features, asked, ridge, rows)}
+            up = {family.attention_out: _solve(attention, features, asked, *how)}
             for eta in etas:
                 both = dict(up)
                 middle = copy_block(block)
                 _move(middle, up, eta)
                 again, out = _inputs(trace, middle, index, family.mlp_out)
                 rest = trace.states[index + 1] + eta * asked - out
-                second = _solve(middle.get_submodule(family.mlp_out), again, rest / eta, ridge, rows)
+                second = _solve(middle.get_submodule(family.mlp_out), again, rest / eta, *how)
                 both[family.mlp_out] = second
                 for moves in (down, both):
                     gain = float((before[1] - losses(1, index, moves, eta)).mean())

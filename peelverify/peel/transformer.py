@@ -22,15 +22,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from peelverify.compress.tokenweights import resolve_token_weights
 from peelverify.errors import InputError, InvariantError
 from peelverify.models.view import ModelView, Trace
-from peelverify.peel.forward import trace_windows, watched
+from peelverify.peel.forward import head_with, trace_windows, watched
 from peelverify.peel.maps import Map, all_last, check_map, check_maps, children, landmarks
-from peelverify.peel.solvers import BlockProblem, Solver, copy_block, fit_head, solver_named, token_losses
+from peelverify.peel.solvers import (
+    BlockProblem,
+    Solver,
+    check_weighted,
+    copy_block,
+    fit_head,
+    solver_named,
+    token_losses,
+)
 from peelverify.peel.yes import status_of
 from peelverify.registry import measured
 from peelverify.verdict import Status
@@ -219,10 +229,11 @@ class _Chains:
         solver: Solver,
         seed: int,
         keep: str,
+        weights: Tensor | None,
         on_progress: Progress | None,
     ) -> None:
         self.view, self.fit, self.held, self.solver, self.seed = view, fit, held, solver, seed
-        self.keep, self.on_progress = keep, on_progress
+        self.keep, self.weights, self.on_progress = keep, weights, on_progress
         self.tree = dict(children(suite))
         self.total = sum(len(follow) for follow in self.tree.values()) + len(suite) + 1
         self.done = 0
@@ -260,7 +271,10 @@ class _Chains:
             self._finish(prefix, state, held, blocks, residuals)
             return
         index = len(prefix)
-        problem = BlockProblem(self.view, self.fit, index, self.fresh.blocks[index], state, self.seed)
+        problem = BlockProblem(
+            self.view, self.fit, index, self.fresh.blocks[index], state, self.seed,
+            None if self.weights is None else self.weights[index],
+        )
         targets = [self.fit.states[aim] for aim in self.tree[prefix]]
         for aim, target, block in zip(self.tree[prefix], targets, self.solver.fit(problem, targets), strict=True):
             out = problem.run(block)
@@ -380,7 +394,7 @@ class _Chains:
 
         def head(hidden: Tensor) -> Tensor:
             moved = {name: trained[name].detach() + moves[name] for name in trained}
-            return _head_with(self.view, moved, hidden)
+            return head_with(self.view, moved, hidden)
 
         if moves:
             fit_head(
@@ -391,22 +405,6 @@ class _Chains:
         self._tick("last-layer refit")
         where = self.fit if self.held is None else self.held
         return _mean(token_losses(head, where.states[-1], where.input_ids, self.view.vocabulary))
-
-
-def _head_with(view: ModelView, moved: Mapping[str, Tensor], state: Tensor) -> Tensor:
-    """Logits with some parameters of final norm and head replaced."""
-    from torch.func import functional_call
-
-    def call(module: nn.Module, prefix: str, value: Tensor) -> Tensor:
-        own = {n.removeprefix(f"{prefix}."): p for n, p in moved.items() if n.startswith(f"{prefix}.")}
-        return functional_call(module, own, (value,)) if own else module(value)
-
-    out = state if view.norm is None else call(view.norm, "norm", state)
-    if view.project is not None:
-        out = view.project(out)
-    out = call(view.lm_head, "head", out)
-    cap = getattr(view.config, "final_logit_softcapping", None)
-    return out if cap is None else torch.tanh(out / cap) * cap
 
 
 @measured("witnessed by construction: the loss of a complete decoder; it bounds the optimum from above")
@@ -420,6 +418,7 @@ def yes_chain(
     seed: int = 0,
     held_out: Tensor | None = None,
     keep: str = "all",
+    token_weights: str | Tensor | np.ndarray | None = None,
     on_progress: Progress | None = None,
 ) -> TransformerYes:
     """Fit YES chains to one checkpoint of a decoder.
@@ -434,13 +433,17 @@ def yes_chain(
         seed: seed of the fresh weights.
         held_out: token ids (windows, length) that decide the status, disjoint from ``ids``.
         keep: "all" keeps the weights of every chain for `TransformerYes.witness`, "best" those of the best.
+        token_weights: how much each fitted token counts in the least squares of the blocks: a name of
+            `peelverify.compress.tokenweights.TOKEN_WEIGHTS`, or an array (windows, length), or one with a leading
+            axis for blocks; None is uniform. Heads and losses count every token once.
         on_progress: called with (done, total, what) after every fit.
 
     Returns:
         Losses of all chains, with the status of the model among them.
 
     Raises:
-        InputError: unknown solver or map, half-precision weights, ids that do not fit.
+        InputError: unknown solver or map, half-precision weights, ids that do not fit, unknown or unfit token
+            weights, or a solver that takes none.
         NonFiniteError: the model gives NaN.
         NumericalError: a fit diverged, or memory ran out with a single window; before that, a `MemoryWarning` says
             that chunks of windows or rows get smaller.
@@ -459,12 +462,14 @@ def yes_chain(
         )
     suite = check_maps(maps, view.depth)
     chosen = solver_named(solver, budget)
+    check_weighted(chosen, token_weights)
     started = time.perf_counter()
     with torch.no_grad():
         fit = trace_windows(view, ids)
         held = None if held_out is None else trace_windows(view, held_out)
         chains = _Chains(
-            view, fit, held, suite=suite, solver=chosen, seed=seed, keep=keep, on_progress=on_progress
+            view, fit, held, suite=suite, solver=chosen, seed=seed, keep=keep, on_progress=on_progress,
+            weights=resolve_token_weights(view, ids, token_weights, function="yes_chain"),
         )
         chains.visit((), fit.states[0], None if held is None else held.states[0], [], [])
         refit = chains.refit()

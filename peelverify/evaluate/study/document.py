@@ -172,8 +172,8 @@ def _training(results: dict[str, Any]) -> str:
     taken = sum(bool(m.get("train", {}).get("taken")) for m in results["models"])
     return (
         f"Training is short: {plan['steps']} steps of {plan['batch']} windows, {tokens / 1e6:.1f} million tokens seen, "
-        "a token a byte. The models know little more than which bytes follow which, so single blocks matter less than "
-        "in models trained for long."
+        "a token a byte; the losses reached are in the first table. Single blocks matter less than in models trained "
+        "for long."
         + (
             f" {taken} of them were trained by an earlier study with the same options; its minutes are counted."
             if taken else ""

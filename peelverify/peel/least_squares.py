@@ -211,7 +211,8 @@ class Factor:
             gram, diagonal = gram[alive][:, alive], diagonal[alive]
         scale = 1.0 / np.sqrt(diagonal)
         gram = gram * scale[:, None] * scale
-        chosen = np.arange(len(alive))
+        chosen: Any = slice(None)
+        rank = len(alive)
         chol, info = linalg.lapack.dpotrf(gram, lower=1, clean=1)
         rcond = 0.0 if info else _rcond(gram, chol)
         if rcond * FACTOR_CONDITION < 1.0:
@@ -229,8 +230,8 @@ class Factor:
         if not rcond * diagonal[chosen].min() > diagonal.max() * columns * (10 * EPS * max(samples, columns)) ** 2:
             return
         self._chol, self._gram, self._scale = chol, gram, scale[chosen][:, None]
-        self._chosen = alive[chosen] if len(chosen) < columns else slice(None)
-        self._rank = len(chosen)
+        self._chosen = alive[chosen] if rank < columns else None
+        self._rank = rank
         self._rcond, self._condition = rcond, float(rcond**-0.5)
 
     def _confirm(
@@ -299,27 +300,36 @@ class Factor:
         return self._fit(solution, len(s), condition, "svd")
 
     def _solve_cholesky(self, t: Matrix) -> Fit | None:
-        right = (self.columns.T @ t)[self._chosen] * self._scale
+        right = self._scaled(self.columns.T @ t)
         scaled = linalg.lapack.dpotrs(self._chol, right, lower=1)[0]
-        solution = np.zeros((self.columns.shape[1], t.shape[1]))
         samples, columns = self.columns.shape
         sure = samples >= SURE_ROWS * columns and self._rcond * min(SURE_CONDITION, samples**2) >= 1.0
         if not sure or not _negligible(right - self._gram @ scaled, right):
             for _ in range(STEPS):
-                solution[self._chosen] = scaled * self._scale
-                left = (self.columns.T @ (t - self.columns @ solution))[self._chosen] * self._scale
+                left = self._scaled(self.columns.T @ (t - self.columns @ self._spread(scaled)))
                 step = linalg.lapack.dpotrs(self._chol, left, lower=1)[0]
-                size = np.einsum("ij,ij->j", scaled, scaled)
-                moved = np.einsum("ij,ij->j", step, step)
+                size, moved = np.vecdot(scaled, scaled, axis=0), np.vecdot(step, step, axis=0)
                 scaled = scaled + step
                 if (moved <= REFINEMENT**2 * size).all():
                     break
             else:
                 return None
-        solution[self._chosen] = scaled * self._scale
+        solution = self._spread(scaled)
         if self._null is not None:
             solution -= self._null @ (self._null.T @ solution)
         return self._fit(solution, self._rank, self._condition, "cholesky")
+
+    def _scaled(self, right: Matrix) -> Matrix:
+        """Right-hand side of the unit-diagonal equations of the chosen columns."""
+        return (right if self._chosen is None else right[self._chosen]) * self._scale
+
+    def _spread(self, scaled: Matrix) -> Matrix:
+        """Solution for all columns from that of the unit-diagonal equations; zero where a column was left out."""
+        if self._chosen is None:
+            return scaled * self._scale
+        solution = np.zeros((self.columns.shape[1], scaled.shape[1]))
+        solution[self._chosen] = scaled * self._scale
+        return solution
 
     def _fit(self, solution: Matrix, rank: int, condition: float, method: str) -> Fit:
         weight = (solution[:-1] if self.bias else solution).T
@@ -332,13 +342,13 @@ class Factor:
 
 def _negligible(left: Matrix, right: Matrix) -> bool:
     """Whether a residual is so small that, at ``SURE_CONDITION``, it moves a solution by at most ``REFINEMENT``."""
-    size = np.einsum("ij,ij->j", right, right)
-    return bool((np.einsum("ij,ij->j", left, left) <= (REFINEMENT / SURE_CONDITION) ** 2 * size).all())
+    size = (REFINEMENT / SURE_CONDITION) ** 2 * np.vecdot(right, right, axis=0)
+    return bool((np.vecdot(left, left, axis=0) <= size).all())
 
 
 def _rcond(gram: Matrix, chol: Matrix) -> float:
     """Estimate of the reciprocal condition number of a Gram matrix in the 1-norm; 0 where there is none."""
-    value, info = linalg.lapack.dpocon(chol, np.abs(gram).sum(axis=0).max(), uplo="L")
+    value, info = linalg.lapack.dpocon(chol, linalg.lapack.dlange("1", gram), uplo="L")
     return 0.0 if info else float(value)
 
 

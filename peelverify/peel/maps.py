@@ -61,8 +61,10 @@ def staircase(marks: Iterable[int], depth: int) -> Map:
     chosen = sorted(set(marks))
     if chosen and not (chosen[0] >= 1 and chosen[-1] < depth):
         raise InputError(f"staircase needs landmarks in 1 .. {depth - 1}, got {chosen}; name hidden layers")
-    stops = [*chosen, depth]
-    return tuple(next(s for s in stops if s >= layer) for layer in range(1, depth + 1))
+    found: list[int] = []
+    for stop in (*chosen, depth):
+        found += [stop] * (stop - len(found))
+    return tuple(found)
 
 
 def landmarks(target: Map) -> tuple[int, ...]:
@@ -179,7 +181,7 @@ def prefixes(maps: Iterable[Map]) -> list[Map]:
     layer a map: 57 instead of 80 for all staircases of depth 5.
     """
     found = {target[:stop] for target in maps for stop in range(1, len(target) + 1)}
-    return sorted(found, key=lambda p: (len(p), p))
+    return sorted(sorted(found), key=len)
 
 
 def describe(target: Map) -> str:

@@ -47,6 +47,8 @@ def _peel(name: str) -> dict[str, Any]:
                 "best": best, "best_running": best, "best_map": [1, 3, 3], "by_k": [best, best], "refit": best + 0.5,
                 "status": status, "status_running": status, "gap_of_best": loss - best,
                 "gap_of_best_standard_error": 0.0625,
+                "per_layer_yes0": [0.75, 0.5, 0.25], "per_layer_model": [1.5, 0.5, 0.0],
+                "per_layer_unit": "squared_distance_to_last_state_over_its_variance",
                 "maps": [{"map": m, "loss": best + i / 4} for i, m in enumerate([[1, 3, 3], [1, 2, 3], [3, 3, 3]])],
             }
             for step, loss, best, status in rows
@@ -185,7 +187,7 @@ def test_sections_come_in_order(page: Browser) -> None:
 
 @pytest.mark.parametrize("width", [400, 1280])
 def test_every_plot_is_visible(page: Browser, made: SimpleNamespace, width: int) -> None:
-    """Each of the 14 plots is drawn: it has a size, and so have text and lines inside it, all within its frame."""
+    """Each of the 15 plots is drawn: it has a size, and so have text and lines inside it, all within its frame."""
     page.open(made.url, width=width)
     sizes = page.run(
         """return [...document.querySelectorAll('svg.plot')].map(s => {
@@ -196,7 +198,7 @@ def test_every_plot_is_visible(page: Browser, made: SimpleNamespace, width: int)
             return [s.getAttribute('aria-labelledby'), r.width, r.height, inside.length, lines, out];
         })"""
     )
-    assert len(sizes) == 14  # 2 of peeling, 3 of rho, 1 ranking, 4 a pair
+    assert len(sizes) == 15  # 3 of peeling, 3 of rho, 1 ranking, 4 a pair
     for name, wide, high, texts, lines, out in sizes:
         assert wide >= min(300, width - 60), name
         assert high >= 130, name

@@ -15,6 +15,7 @@ from peelverify.callbacks.writers import Writer
 from peelverify.errors import InputError, NonFiniteError, NumericalError
 from peelverify.models.view import ModelView
 from peelverify.peel.cloud import GREEN_WORDS, CloudPoint, CloudSeries
+from peelverify.peel.forward import trace_windows
 from peelverify.peel.maps import Map, all_last, check_maps, direct, staircase
 from peelverify.peel.run import thin
 from peelverify.peel.solvers import Solver, solver_named
@@ -248,7 +249,7 @@ class PeelMonitor:
         suite = self._suite(view, names)
         fit, decide = self._fit.to(view.device), self._decide.to(view.device)
         try:
-            trace = view.trace(decide)
+            trace = trace_windows(view, decide)
             on_progress(0, 0, "")
             found = yes_chain(
                 view, fit, held_out=decide, maps=suite, solver=self._solver, seed=self._seed, keep="best",

@@ -25,6 +25,8 @@ from peelverify.peel.solvers import ClosedForm, Gradient
 from peelverify.peel.substitute import substitute
 from peelverify.peel.transformer import yes_chain
 
+pytestmark = pytest.mark.filterwarnings("ignore::peelverify.peel.memory.MemoryWarning")
+
 MAPS = [(3, 3, 3), (1, 3, 3)]
 FAILURES = (
     MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),

@@ -81,6 +81,21 @@ def one_thread(columns: int) -> Iterator[None]:
         yield
 
 
+def _real(value: Any, name: str, *, function: str) -> Matrix:
+    """Take a numpy array, a torch tensor or nested lists of real numbers as float64."""
+    if hasattr(value, "detach"):
+        value = value.detach().to("cpu").double().numpy()
+    try:
+        found = np.asarray(value)
+        if found.dtype.kind not in "fiub":
+            raise TypeError
+        return found.astype(np.float64, copy=False)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{function} needs {name} to hold real numbers, got {type(value).__name__}; pass an array"
+        ) from None
+
+
 def as_matrix(value: Any, name: str, *, function: str) -> Matrix:
     """Take a numpy array, a torch tensor or nested lists as a finite float64 matrix (rows are samples).
 
@@ -89,17 +104,7 @@ def as_matrix(value: Any, name: str, *, function: str) -> Matrix:
         NonFiniteError: NaN or infinity.
         InputError: not real numbers.
     """
-    if hasattr(value, "detach"):
-        value = value.detach().to("cpu").double().numpy()
-    try:
-        matrix = np.asarray(value)
-        if matrix.dtype.kind not in "fiub":
-            raise TypeError
-        matrix = np.ascontiguousarray(matrix, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"{function} needs {name} to hold real numbers, got {type(value).__name__}; pass an array"
-        ) from None
+    matrix = np.ascontiguousarray(_real(value, name, function=function))
     if matrix.ndim != 2 or matrix.size == 0:
         raise ShapeError(
             f"{function} needs {name} of shape (samples, columns), not empty, got {matrix.shape}; "
@@ -126,17 +131,7 @@ def as_weights(value: Any, rows: int, *, function: str) -> Matrix:
         DomainError: a negative one.
         InputError: not real numbers.
     """
-    if hasattr(value, "detach"):
-        value = value.detach().to("cpu").double().numpy()
-    try:
-        weights = np.asarray(value)
-        if weights.dtype.kind not in "fiub":
-            raise TypeError
-        weights = weights.astype(np.float64)
-    except (TypeError, ValueError):
-        raise InputError(
-            f"{function} needs weights that are real numbers, got {type(value).__name__}; pass an array"
-        ) from None
+    weights = _real(value, "weights", function=function)
     if weights.shape != (rows,):
         raise ShapeError(f"{function} needs one weight for each of {rows} rows, got shape {weights.shape}; flatten it")
     if not np.isfinite(weights).all():

@@ -192,17 +192,6 @@ private theorem two_pow_pos (k : Nat) : (0 : α) < 2 ^ k := by
 
 private theorem div_one (x : α) : x / 1 = x := by grind
 
-/-- The triangle inequality, through a number between. -/
-private theorem absVal_sub_le [DecidableLE α] (a b c : α) :
-    absVal (a - c) ≤ absVal (a - b) + absVal (b - c) := by
-  have h := absVal_add_le (a - b) (b - c)
-  rwa [show a - b + (b - c) = a - c by grind] at h
-
-private theorem absVal_le_sub_add [DecidableLE α] (a b : α) :
-    absVal a ≤ absVal (a - b) + absVal b := by
-  have h := absVal_add_le (a - b) b
-  rwa [AddCommGroup.sub_add_cancel] at h
-
 private theorem one_div_two_pow (k : Nat) :
     (0 : α) ≤ 1 / 2 ^ k ∧ (1 : α) / 2 ^ k ≤ 1 ∧ (1 : α) / 2 ^ (k + 1) = 1 / 2 ^ k / 2 := by
   have h : (1 : α) ≤ 2 ^ k := by

@@ -274,6 +274,20 @@ theorem absVal_add_le (a b : α) : absVal (a + b) ≤ absVal a + absVal b := by
   exact absVal_le_iff.mpr
     ⟨OrderedAdd.neg_le_iff.mp h, OrderedAdd.add_le_add (le_absVal a) (le_absVal b)⟩
 
+/-- A distance is at most the sum of the distances to a number between.
+
+Python: none (supporting lemma) -/
+theorem absVal_sub_le (a b c : α) : absVal (a - c) ≤ absVal (a - b) + absVal (b - c) := by
+  have h := absVal_add_le (a - b) (b - c)
+  rwa [show a - b + (b - c) = a - c by grind] at h
+
+/-- A number is at most its distance from another and the size of that one.
+
+Python: none (supporting lemma) -/
+theorem absVal_le_sub_add (a b : α) : absVal a ≤ absVal (a - b) + absVal b := by
+  have h := absVal_add_le (a - b) b
+  rwa [AddCommGroup.sub_add_cancel] at h
+
 /-- The square of the absolute value is the square of the number.
 
 Python: none (supporting lemma) -/
@@ -332,6 +346,8 @@ example : (2 : Rat) ≤ 3 :=
 example : (3 : Rat) ≤ 7 / 2 := le_div_of_mul_le (by decide +kernel) (by decide +kernel)
 example : (7 / 2 : Rat) ≤ 4 := div_le_of_le_mul (by decide +kernel) (by decide +kernel)
 example : (1 / 2 : Rat) ^ 7 ≤ 1 := pow_le_one (by decide +kernel) (by decide +kernel) 7
+example : absVal (3 - (-1) : Rat) ≤ absVal (3 - 1) + absVal (1 - (-1)) := absVal_sub_le 3 1 (-1)
+example : absVal (3 : Rat) ≤ absVal (3 - (-1)) + absVal (-1) := absVal_le_sub_add 3 (-1)
 example : (0 : Rat) < (5 : Rat)⁻¹ := inv_pos (by decide +kernel)
 
 end Examples

@@ -64,10 +64,6 @@ section Computed
 variable [Field α] [LE α] [LT α] [Std.LawfulOrderLT α] [Std.IsLinearOrder α] [OrderedRing α]
   [DecidableLE α] {valid : α → Prop} {E : α → α}
 
-private theorem absVal_sub_le (a b c : α) : absVal (a - c) ≤ absVal (a - b) + absVal (b - c) := by
-  have h := absVal_add_le (a - b) (b - c)
-  rwa [show a - b + (b - c) = a - c by grind] at h
-
 /-- The terms of a softmax whose small arguments are raised to `floor`: all of them together are
 close, relative to the exact sum, when each is close to the exponential of the raised argument.
 
@@ -111,10 +107,6 @@ theorem raised_terms_error (exp : IsNatExp valid E) {n : Nat} {x term : Fin n �
   unfold termsError
   clear each close x_valid
   grind
-
-private theorem absVal_le_sub_add (a b : α) : absVal a ≤ absVal (a - b) + absVal b := by
-  have h := absVal_add_le (a - b) b
-  rwa [AddCommGroup.sub_add_cancel] at h
 
 private theorem weighted_sum_le {n : Nat} {term value : Fin n → α} {size : α}
     (term_nonneg : ∀ i, 0 ≤ term i) (value_le : ∀ i, absVal (value i) ≤ size) :

@@ -351,7 +351,7 @@ def every_input(
     rows: list[dict[str, Any]] = []
     seen: list[str] = []
     left_out: list[dict[str, Any]] = []
-    with original.front() as embed:
+    with original.front(window[:1]) as embed:
         state, calls = embed(window[:1].to(original.device))
     for t in range(view.depth):
         with original.block(t) as f:

@@ -235,7 +235,8 @@ def measure_pair(
 
     Returns:
         Sums of squares with bounds. In memory are one block of one model and, for each plan, the states of both
-        models for all tokens; at the end the heads of both models, with logits for ``head_tokens`` tokens at a time.
+        models for all tokens; at the end the heads of both, each whole only if it is no larger than a block, and
+        logits for ``head_tokens`` tokens.
     """
     same_shape(original.view, compressed.view, kept)
     depth = original.view.depth
@@ -252,7 +253,7 @@ def measure_pair(
     report(0)
     runs = [_Run(plan, ids.split(plan.batch), "reruns" if i else "blocks") for i, plan in enumerate(plans)]
     for role, source in (("original", original), ("compressed", compressed)):
-        with source.front() as embed:
+        with source.front(ids) as embed:
             for run in runs:
                 with run.timed(seconds), run.settings(source):
                     run.embed(role, source, run.h if role == "original" else run.g, embed)
@@ -286,7 +287,7 @@ def measure_pair(
                         found.windows += _head(found.blocks[depth], part, h, g, f, own, run.plan.head_tokens, wanted)
                         continue
                     for x, y in _chunks(h, g, run.plan.head_tokens):
-                        rerun += error_of(as_rows(own(y)), as_rows(f(x)))[0]
+                        rerun += error_of(as_rows(*own(y)), as_rows(*f(x)))[0]
     report(depth + 2)
     seconds["read"] = original.read_seconds + compressed.read_seconds - read
     return found
@@ -314,7 +315,7 @@ def _head(
     targets = torch.cat([ids[:, 1:], ids.new_zeros(windows, 1)], dim=1).flatten().cpu().numpy()
     found, start = _Positions(), 0
     for x, y in _chunks(h, g, size):
-        before, middle, after = as_rows(f(x)), as_rows(f(y.to(wanted))), as_rows(own(y))
+        before, middle, after = (as_rows(logits) for logits in (*f(x, y.to(wanted)), *own(y)))
         found.pieces.append(add_energy(energy, before, middle, after))
         step = max(1, _LOGIT_CHUNK // before.shape[1])
         for low in range(0, len(before), step):

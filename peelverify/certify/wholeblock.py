@@ -488,7 +488,7 @@ def bound_blocks(
     view = original.view
     _require_covered(view)
     ids = torch.zeros((windows, length), dtype=torch.long, device=original.device)
-    with original.front() as embed:
+    with original.front(ids) as embed:
         _, calls = embed(ids)
     found = []
     for t in range(view.depth):

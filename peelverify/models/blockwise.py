@@ -13,7 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,6 +31,8 @@ __all__ = ["BlockSource", "Call", "NotStreamable", "StoredMatrix", "StreamedMode
 
 _PIECE = 1 << 20
 """Entries read at a time."""
+_SLICE = 1 << 22
+"""Entries used at a time of a head that outweighs a block: vocabularies are large, and blocks may be small."""
 _OLD_NAMES = {"lm_head.weight": "embed_out.weight"}  # GPT-NeoX files keep the name of the first release
 
 
@@ -121,8 +123,12 @@ class BlockSource:
         return ("sdpa", "eager") if getattr(type(self.view.model), "_supports_sdpa", False) else ("eager",)
 
     @contextmanager
-    def front(self) -> Iterator[Callable[[Tensor], tuple[Tensor, list[Call]]]]:
-        """Inside the context: from ids (windows, length) to the state before block 0 and one call a block."""
+    def front(self, ids: Tensor) -> Iterator[Callable[[Tensor], tuple[Tensor, list[Call]]]]:
+        """Inside the context: from ids (windows, length) to the state before block 0 and one call a block.
+
+        Args:
+            ids: all token ids that will be asked for, of any shape.
+        """
         yield self._embed
 
     @contextmanager
@@ -136,9 +142,35 @@ class BlockSource:
         yield self.view.blocks[index]
 
     @contextmanager
-    def head(self) -> Iterator[Callable[[Tensor], Tensor]]:
-        """Final norm and head with their weights: from states (..., width) to logits (..., vocabulary)."""
-        yield self.view.head
+    def head(self) -> Iterator[Callable[..., list[Tensor]]]:
+        """Inside the context: final norm and head, from each of some states (..., width) to logits (..., vocabulary).
+
+        A matrix larger than a block is used a slice of the vocabulary at a time, the same slices wherever the weights
+        are. The last bits of such logits may differ from those of one product with the whole matrix.
+        """
+        if not self._in_slices():
+            yield lambda *states: [self.view.head(state) for state in states]
+            return
+        with self.head_matrix() as matrix:
+            yield lambda *states: self._sliced_head(matrix, states)
+
+    def _in_slices(self) -> bool:
+        block = sum(parameter.numel() for parameter in self.view.blocks[0].parameters())
+        return type(self.view.lm_head) is nn.Linear and self.view.lm_head.weight.numel() > max(_SLICE, block)
+
+    @torch.no_grad()
+    def _sliced_head(self, matrix: Tensor | StoredMatrix, states: tuple[Tensor, ...]) -> list[Tensor]:
+        """Logits of each state; each slice of the matrix is asked for once."""
+        rows, width = matrix.shape
+        bias, step = self.view.lm_head.bias, max(1, _SLICE // width)
+        inputs = [self.view.head_input(state) for state in states]
+        found = [x.new_empty(*x.shape[:-1], rows) for x in inputs]
+        for start in range(0, rows, step):
+            chosen = slice(start, min(start + step, rows))
+            part = matrix[chosen]
+            for x, logits in zip(inputs, found, strict=True):
+                logits[..., chosen] = nn.functional.linear(x, part, None if bias is None else bias[chosen])
+        return [self.view.cap(logits) for logits in found]
 
     @contextmanager
     def head_matrix(self) -> Iterator[Tensor | StoredMatrix]:
@@ -334,8 +366,10 @@ class StreamedModel(BlockSource):
         return torch.empty(shape) if found is None else found
 
     @contextmanager
-    def _part(self, path: Path, name: str, index: tuple[slice, ...] | None) -> Iterator[tuple[Tensor, torch.dtype]]:
-        """Part of a tensor as stored, all of it if there is no index, and the dtype to run in.
+    def _part(
+        self, path: Path, name: str, index: tuple[slice, ...] | None, *, check: bool = True
+    ) -> Iterator[tuple[Tensor, torch.dtype]]:
+        """Part of a tensor as stored, all of it if there is no index, and the dtype to run in; finite if checked.
 
         The file is opened anew for each part: what was read through one mapping stays in memory until it is closed.
         """
@@ -347,7 +381,7 @@ class StreamedModel(BlockSource):
             if tensor.is_floating_point():
                 dtype = self._dtype
                 # NaN and infinity survive every sum, so a finite sum means finite entries
-                quick = bool(torch.isfinite(tensor.sum(dtype=torch.float64)))
+                quick = not check or bool(torch.isfinite(tensor.sum(dtype=torch.float64)))
                 if not quick and not torch.isfinite(tensor).all():
                     raise NonFiniteError(
                         f"weights need to be finite, got NaN or infinity in {name} of {path.name}; "
@@ -374,10 +408,37 @@ class StreamedModel(BlockSource):
                 self._put(name, getattr(owner, attribute).detach().to("meta"))
 
     @contextmanager
-    def front(self) -> Iterator[Callable[[Tensor], tuple[Tensor, list[Call]]]]:
-        """As in `BlockSource`; the embedding is in memory inside the context only."""
-        with self._filled(self._front):
-            yield self._embed
+    def front(self, ids: Tensor) -> Iterator[Callable[[Tensor], tuple[Tensor, list[Call]]]]:
+        """As in `BlockSource`; of the embedding only the rows of these tokens are in memory, inside the context."""
+        name = f"{self.view.family.embedding}.weight"
+        owner, _ = self._slots[name]
+        check_ids(ids, self.view.vocabulary)
+        if type(owner).forward is not nn.Embedding.forward or owner.max_norm is not None:
+            with self._filled(self._front):
+                yield self._embed
+            return
+        with self._filled([n for n in self._front if n != name]):
+            used = torch.unique(ids.cpu())
+            rows = self._rows(name, used)
+            owner.forward = lambda x: nn.functional.embedding(torch.searchsorted(used, x), rows)
+            try:
+                yield self._embed
+            finally:
+                del owner.forward
+
+    def _rows(self, name: str, used: Tensor) -> Tensor:
+        """Some rows of a matrix, in increasing order, in the dtype to run in; all of them are read, piece by piece."""
+        start = time.perf_counter()
+        stored = self._alias[name]
+        count, width = self._shapes[stored]
+        found, step = torch.empty(len(used), width, dtype=self._dtype), max(1, _PIECE // width)
+        for low in range(0, count, step):
+            with self._part(self._files[stored], stored, (slice(low, low + step),)) as (tensor, _):
+                a, b = torch.searchsorted(used, torch.tensor([low, low + step])).tolist()
+                found[a:b].copy_(tensor[used[a:b] - low])
+                del tensor
+        self.read_seconds += time.perf_counter() - start
+        return found
 
     @contextmanager
     def block(self, index: int) -> Iterator[nn.Module]:
@@ -393,22 +454,24 @@ class StreamedModel(BlockSource):
             yield self.view.blocks[index]
 
     @contextmanager
-    def head(self) -> Iterator[Callable[[Tensor], Tensor]]:
-        """As in `BlockSource`; norm and head are in memory inside the context only."""
-        with self._filled(self._tail):
-            yield self.view.head
+    def head(self) -> Iterator[Callable[..., list[Tensor]]]:
+        """As in `BlockSource`; norm and head are in memory inside the context only, a large head slice by slice."""
+        with nullcontext() if self._in_slices() else self._filled(self._tail), super().head() as logits:
+            yield logits
 
     @contextmanager
     def head_matrix(self) -> Iterator[Tensor | StoredMatrix]:
         """As in `BlockSource`; the matrix stays on disk."""
         name = f"{self.view.family.head}.weight"
         path, stored = self._files[self._alias[name]], self._alias[name]
+        seen: set[tuple] = set()
 
         def read(index: tuple[slice, ...]) -> Tensor:
-            start = time.perf_counter()
-            with self._part(path, stored, index) as (tensor, dtype):
-                found = tensor.to(dtype, copy=True)
+            start, key = time.perf_counter(), tuple((part.start, part.stop) for part in index)
+            with self._part(path, stored, index, check=key not in seen) as (tensor, dtype):
+                found = tensor.to(dtype)
                 del tensor
+            seen.add(key)
             self.read_seconds += time.perf_counter() - start
             return found
 

@@ -135,14 +135,17 @@ class ModelView:
 
     def head(self, state: Tensor) -> Tensor:
         """Logits of a last residual-stream state (gradients recorded if enabled)."""
+        return self.cap(self.lm_head(self.head_input(state)))
+
+    def head_input(self, state: Tensor) -> Tensor:
+        """What the head's linear map is given for a last residual-stream state."""
         out = self.norm(state) if self.norm is not None else state
-        if self.project is not None:
-            out = self.project(out)
-        out = self.lm_head(out)
+        return out if self.project is None else self.project(out)
+
+    def cap(self, logits: Tensor) -> Tensor:
+        """Logits from what the head's linear map gives: Gemma-2 caps them softly."""
         cap = getattr(self.config, "final_logit_softcapping", None)
-        if cap is not None:
-            out = torch.tanh(out / cap) * cap
-        return out
+        return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def linears(self, index: int) -> dict[str, nn.Module]:
         """Linear maps of block ``index`` by name: ``nn.Linear`` and GPT-2's ``Conv1D``."""

@@ -102,8 +102,9 @@ def test_every_part_of_the_bound_is_needed() -> None:
         with torch.no_grad():
             two.blocks[0].get_submodule(name).weight.mul_(1.5)
         bound = bound_block(0, one.blocks[0], two.blocks[0], one)
-        with WholeModel(one).front() as embed:
-            _, calls = embed(torch.zeros((2, 4), dtype=torch.long))
+        ids = torch.zeros((2, 4), dtype=torch.long)
+        with WholeModel(one).front(ids) as embed:
+            _, calls = embed(ids)
         seen = search_block(one.blocks[0], two.blocks[0], calls[0], (2, 4, 16), samples=64, ascents=2)
         assert 0 < seen.ascended <= float(bound.bound), name
 
@@ -121,8 +122,9 @@ def test_one_rank_one_layer_is_sharp() -> None:
         two.blocks[0].mlp.c_proj.weight.copy_(one.blocks[0].mlp.c_proj.weight)
         two.blocks[0].mlp.c_proj.weight[0] += torch.tensor([0.5] + [0.0] * 7)
     bound = bound_block(0, one.blocks[0], two.blocks[0], one)
-    with WholeModel(one).front() as embed:
-        _, calls = embed(torch.zeros((4, 4), dtype=torch.long))
+    ids = torch.zeros((4, 4), dtype=torch.long)
+    with WholeModel(one).front(ids) as embed:
+        _, calls = embed(ids)
     seen = search_block(one.blocks[0], two.blocks[0], calls[0], (4, 4, 8), samples=400, ascents=4, steps=300)
     assert 0.85 * float(bound.bound) <= seen.ascended <= float(bound.bound)
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from peelverify.errors import ArtifactError, InputError, NonFiniteError
-from peelverify.models import FAMILIES, load_model, save_model
+from peelverify.models import FAMILIES, blockwise, load_model, save_model
 from peelverify.models.blockwise import NotStreamable, StreamedModel, WholeModel
 from tests.families import small_family
 
@@ -24,14 +24,14 @@ def family_dirs(ids, tmp_path_factory) -> dict[str, Path]:
 @torch.no_grad()
 def states_of(source, ids):
     """All states and the logits, one part of the model after the other."""
-    with source.front() as embed:
+    with source.front(ids) as embed:
         state, calls = embed(ids)
     states = [state]
     for t in range(source.view.depth):
         with source.block(t) as block:
             states.append(calls[t].run(block, states[-1]))
     with source.head() as head:
-        return states, head(states[-1])
+        return states, head(states[-1])[0]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -71,6 +71,48 @@ def test_a_tied_head_is_read_from_the_embedding(ids, tmp_path: Path) -> None:
     path = save_model(small_family("llama", ids, steps=2, tie_word_embeddings=True), tmp_path / "tied")
     assert "lm_head.weight" not in load_file(path / "model.safetensors")
     assert torch.equal(states_of(StreamedModel(path), ids)[1], load_model(path).trace(ids).logits)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", ["gemma2", "gpt2", "gpt_neox", "opt"])
+def test_a_head_larger_than_a_block_is_used_in_slices(family, dtype, ids, tmp_path: Path, monkeypatch) -> None:
+    """The same slices of the same numbers whether the head is on disk or in memory; close to one whole product."""
+    path = save_model(small_family(family, ids, steps=2, vocab_size=1024), tmp_path / family)
+    whole = load_model(path, dtype=dtype)
+    logits = whole.trace(ids).logits
+    monkeypatch.setattr(blockwise, "_SLICE", 7 * whole.lm_head.in_features)
+    asked: list[int] = []
+    read = blockwise.StoredMatrix.__getitem__
+    monkeypatch.setattr(blockwise.StoredMatrix, "__getitem__", lambda m, i: asked.append(0) or read(m, i))
+    streamed, own = (states_of(s, ids)[1] for s in (StreamedModel(path, dtype=dtype), WholeModel(whole)))
+    assert torch.equal(streamed, own)
+    assert len(asked) == -(-1024 // 7)
+    torch.testing.assert_close(own, logits, rtol=2**-6 if dtype == "bfloat16" else 1e-5, atol=1e-5)
+
+
+def test_slices_of_a_head_serve_several_states(ids, tmp_path: Path, monkeypatch) -> None:
+    """Each state gets its own logits; the head never has data, the norm only inside."""
+    monkeypatch.setattr(blockwise, "_SLICE", 1 << 8)
+    source = StreamedModel(save_model(small_family("llama", ids, steps=2, vocab_size=1024), tmp_path / "llama"))
+    states = torch.randn(2, 3, source.view.width, generator=torch.Generator().manual_seed(0))
+    with source.head() as head:
+        both = head(*states)
+        assert all(torch.equal(x, head(state)[0]) for x, state in zip(both, states, strict=True))
+        assert source.view.lm_head.weight.device.type == "meta"
+        assert source.view.norm.weight.device.type == "cpu"
+    assert source.view.norm.weight.device.type == "meta"
+
+
+def test_of_the_embedding_only_the_rows_in_use_are_in_memory(family_dirs, ids) -> None:
+    """Token ids that were not announced are not there; the state is that of the whole embedding."""
+    source = StreamedModel(family_dirs["qwen2"])
+    few = ids[:1, :5]
+    with source.front(few) as embed:
+        assert source.view.embedding.weight.device.type == "meta"
+        state, _ = embed(few)
+    assert torch.equal(state, load_model(family_dirs["qwen2"]).trace(few).states[0])
+    with source.front(ids) as embed:
+        assert torch.equal(embed(few)[0], state)
 
 
 def test_attention_can_be_changed_for_a_while(family_dirs, ids) -> None:

@@ -23,8 +23,8 @@ def _rank(
     criterion: Annotated[
         str,
         typer.Option(
-            help="One or more, with commas: rho, rho_out, block_influence, blend, angular, residual_change, "
-            "last, greedy, taylor, skip_score, lim, zd, alpha, random."
+            help="One or more, with commas: rho, rho_out, block_influence, blend, angular (one run of --count "
+            "blocks), angular_single, residual_change, last, greedy, taylor, skip_score, lim, zd, alpha, random."
         ),
     ] = "rho,block_influence,residual_change,skip_score",
     count: Annotated[int, typer.Option(help="Blocks to remove in the slices that are printed.")] = 1,
@@ -88,7 +88,10 @@ def _rank(
             def step(done: int, total: int, task: Any = task) -> None:
                 bar.update(task, completed=done, total=total)
 
-            rankings.append(rank_layers(view, ids, name, seed=seed, on_step=step))
+            ranking = rank_layers(
+                view, ids, name, seed=seed, count=count if name == "angular" else None, on_step=step
+            )
+            rankings.append(ranking)
             bar.update(task, completed=1, total=1)
         found = plan = None
         if budget is not None and choices is not None:

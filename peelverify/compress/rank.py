@@ -39,6 +39,7 @@ class Ranking:
         block_evaluations: blocks run forward, a backward pass counted as two, in units of one pass of one
             block over all windows.
         ids_sha256: digest of the token ids; empty if none were needed.
+        runs: for "angular", the first block of the best run of 1, 2, ... blocks; else empty.
     """
 
     criterion: str
@@ -46,9 +47,10 @@ class Ranking:
     order: tuple[int, ...]
     block_evaluations: float
     ids_sha256: str = ""
+    runs: tuple[int, ...] = ()
 
     def first(self, count: int) -> list[int]:
-        """The ``count`` blocks to remove first, ascending.
+        """The ``count`` blocks to remove first, ascending; for "angular" the best run of that many.
 
         Raises:
             DomainError: unless 1 <= count < number of blocks.
@@ -57,6 +59,8 @@ class Ranking:
             raise DomainError(
                 f"first needs a count from 1 to {len(self.order) - 1}, got {count}; at least one block stays"
             )
+        if self.runs:
+            return list(range(self.runs[count - 1], self.runs[count - 1] + count))
         return sorted(self.order[:count])
 
     def to_json(self) -> dict[str, Any]:
@@ -66,7 +70,7 @@ class Ranking:
             "scores": [s if math.isfinite(s) else None for s in self.scores],
             "order": list(self.order),
             "block_evaluations": self.block_evaluations,
-        }
+        } | ({"first_block_of_best_run": list(self.runs)} if self.runs else {})
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class _Scores(NamedTuple):
     scores: np.ndarray
     cost: float
     order: list[int] | None = None  # None: ascending scores
+    runs: tuple[int, ...] = ()
 
 
 def _traces(task: _Task) -> Any:
@@ -116,11 +121,31 @@ def _block_influence(task: _Task) -> _Scores:
     return _mean_over_tokens(task, lambda a, b: 1 - _cosine(a, b))
 
 
-def _angular(task: _Task) -> _Scores:
-    def last_token(a: Tensor, b: Tensor) -> Tensor:
-        return torch.arccos(_cosine(a[:, -1], b[:, -1]).clamp(-1, 1)) / math.pi
+def _angle(a: Tensor, b: Tensor) -> Tensor:
+    """Angle of the states at the last token, over pi: (windows, length, width) twice to (windows,)."""
+    return torch.arccos(_cosine(a[:, -1], b[:, -1]).clamp(-1, 1)) / math.pi
 
-    return _mean_over_tokens(task, last_token)
+
+def _angular_single(task: _Task) -> _Scores:
+    return _mean_over_tokens(task, _angle)
+
+
+def _angular(task: _Task) -> _Scores:
+    """One contiguous run of n blocks, from block l on: the least angle between h_l and h_{l+n}; ties to the first."""
+    depth = task.view.depth
+    sums = np.zeros((depth + 1, depth + 1))  # [l, l + n]
+    for trace in _traces(task):
+        states = [state[:, -1:].double() for state in trace.states]
+        for start in range(depth):
+            for stop in range(start + 1, depth + 1):
+                sums[start, stop] += float(_angle(states[start], states[stop]).sum())
+    mean = sums / len(task.ids)
+    runs = tuple(int(np.diagonal(mean, n).argmin()) for n in range(1, depth))
+    single = np.diagonal(mean, 1).copy()
+    count = task.count or 1
+    run = list(range(runs[count - 1], runs[count - 1] + count)) if runs else []
+    rest = [t for t in np.argsort(single, kind="stable").tolist() if t not in run]
+    return _Scores(single, depth, [*run, *rest], runs)
 
 
 def _residual_change(task: _Task) -> _Scores:
@@ -278,7 +303,8 @@ CRITERIA: dict[str, tuple[Callable[[_Task], _Scores], str]] = {
     "rho_out": (_rho_out, "|rho out of the block - 1|, last value repeated: the other reading of the index"),
     "block_influence": (_block_influence, "1 - mean cosine of input and output [Men2024]"),
     "blend": (_blend, "(1 - w) unit(block influence) + w unit(|rho - 1|), w = 1/2"),
-    "angular": (_angular, "angle of input and output at the last token, over pi [Gromov2024]"),
+    "angular": (_angular, "one run of blocks: least angle of its input and output at the last token [Gromov2024]"),
+    "angular_single": (_angular_single, "angle of input and output of each block alone, at the last token, over pi"),
     "residual_change": (_residual_change, "mean |f(h)| / |h|"),
     "last": (_last, "the deepest block first"),
     "greedy": (_greedy, "least loss after removal, one block after another [Song2024]"),
@@ -314,12 +340,15 @@ def rank_layers(
         criterion: a key of `CRITERIA`.
         weight: share of rho in "blend", in [0, 1].
         seed: seed of "random" and of the noise of "rho".
-        count: "greedy" stops after this many removals and orders the rest by their last losses.
+        count: "greedy" stops after this many removals and orders the rest by their last losses; "angular" puts the
+            best run of this many blocks first, 1 if None.
         on_step: called with (steps done, in all).
 
     Returns:
         Scores and order. For "greedy" a score is the loss, nats a token, when the block was last tried on
-        top of the removals before it; a block that is left alone at the end has an infinite score.
+        top of the removals before it; a block that is left alone at the end has an infinite score. For "angular"
+        the scores are those of single blocks. Its runs for two numbers of blocks need not be nested, so `Ranking.first`
+        gives the run of each length, and the order fits ``count`` only.
 
     Raises:
         InputError: unknown criterion, ids missing or not fit for the model.
@@ -327,6 +356,12 @@ def rank_layers(
 
     Not for:
         A promise about the smaller model: certify it, or compare losses on disjoint text.
+
+    Source:
+        The keys named in `CRITERIA`. [Gromov2024] removes one run of n blocks, from l on, with the least angle between
+        h_l and h_{l+n}: that is "angular", over all runs, those with the first and the last block included, with the
+        state before the final norm as the last. "angular_single" takes the n blocks with the least angles of their
+        own, which is not the published rule for n > 1.
     """
     view = as_view(model)
     if criterion not in CRITERIA:
@@ -346,7 +381,7 @@ def rank_layers(
         raise DomainError(f"rank_layers needs 1 <= count < {view.depth}, got {count}; one block has to stay")
     result = CRITERIA[criterion][0](_Task(view, ids, seed, weight, count, on_step))
     order = result.order if result.order is not None else np.argsort(result.scores, kind="stable").tolist()
-    return Ranking(criterion, tuple(result.scores.tolist()), tuple(order), float(result.cost), digest)
+    return Ranking(criterion, tuple(result.scores.tolist()), tuple(order), float(result.cost), digest, result.runs)
 
 
 def mergekit_slices(kept: list[int], name: str) -> str:

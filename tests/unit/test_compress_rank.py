@@ -64,7 +64,53 @@ def test_block_influence_is_its_formula(view, ids):
     assert rank_layers(view, ids, "block_influence").scores == pytest.approx(wanted, abs=1e-6)
 
 
-def test_angular_is_its_formula(view, ids):
+def run_by_brute_force(h, count):
+    """The published rule, from states: the run of ``count`` blocks whose input and output differ least in angle."""
+    def distance(start):
+        pairs = zip(h[start][:, -1], h[start + count][:, -1], strict=True)
+        return np.mean([math.acos(float(x @ y / (np.linalg.norm(x) * np.linalg.norm(y)))) / math.pi for x, y in pairs])
+
+    start = min(range(len(h) - count), key=distance)
+    return list(range(start, start + count))
+
+
+@pytest.mark.parametrize("family", ("llama", "gpt2"))
+@pytest.mark.parametrize("seed", (0, 1, 2))
+def test_angular_removes_the_published_run(ids, family, seed):
+    """For every number of blocks the run with the least angle across it, which differs from the least single angles."""
+    view = small_decoder(family, blocks=6, width=32, heads=4, length=64, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():  # make blocks differ, and let some undo what others did
+        for p in view.blocks.parameters():
+            p.mul_(12 * torch.rand((), generator=generator) * torch.randn(p.shape[-1], generator=generator).sign())
+    h = states_of(view, ids)
+    ranking = rank_layers(view, ids, "angular")
+    wanted = [run_by_brute_force(h, n) for n in range(1, 6)]
+    assert [ranking.first(n) for n in range(1, 6)] == wanted
+    assert ranking.block_evaluations == 6
+    for n in range(1, 6):
+        ordered = rank_layers(view, ids, "angular", count=n)
+        assert list(ordered.order[:n]) == ordered.first(n) == wanted[n - 1]
+        assert sorted(ordered.order) == list(range(6))
+
+
+def test_angular_run_needs_not_be_the_single_blocks(ids):
+    """Two blocks that undo each other go together, though each alone turns the state the most."""
+    view = small_decoder("llama", blocks=4, width=32, heads=4, length=64, seed=3)
+    with torch.no_grad():
+        for t, block in enumerate(view.blocks):
+            block.self_attn.o_proj.weight.zero_()
+            block.mlp.down_proj.weight *= 30
+            if t in (1, 2):
+                block.load_state_dict(view.blocks[1].state_dict())
+        view.blocks[2].mlp.down_proj.weight *= -1
+    single, run = rank_layers(view, ids, "angular_single"), rank_layers(view, ids, "angular")
+    assert run.first(2) == run_by_brute_force(states_of(view, ids), 2)
+    assert run.scores == pytest.approx(single.scores)
+    assert run.first(2) != single.first(2)
+
+
+def test_angular_single_is_its_formula(view, ids):
     """arccos of the cosine at the last token of each window, over pi, mean over windows."""
     h = states_of(view, ids)
     wanted = [
@@ -74,7 +120,7 @@ def test_angular_is_its_formula(view, ids):
         ])
         for a, b in zip(h, h[1:], strict=False)
     ]
-    assert rank_layers(view, ids, "angular").scores == pytest.approx(wanted, abs=1e-5)
+    assert rank_layers(view, ids, "angular_single").scores == pytest.approx(wanted, abs=1e-5)
 
 
 def test_residual_change_is_its_formula(view, ids):

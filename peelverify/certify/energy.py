@@ -8,6 +8,7 @@ order of summation (one rounding of each difference included); partial sums are 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -17,15 +18,18 @@ from torch import Tensor
 
 from peelverify.certify.checker import round_up
 from peelverify.enclose import Interval, exact_sum, sqrt_upper
+from peelverify.enclose.arrays import require_ieee_arithmetic
 from peelverify.errors import NonFiniteError
 
-__all__ = ["BlockEnergy", "TokenEnergy", "add_energy", "as_rows", "error_of", "window_error"]
+__all__ = ["BlockEnergy", "TokenEnergy", "TokenSums", "add_energy", "as_rows", "error_of", "window_error"]
 
 _U = Fraction(1, 2**53)
 _ETA = Fraction(1, 2**1074)
 _PIECE = 2048
 _CHUNK = 1 << 15
 _LARGEST = 1e300
+_NOTHING = -2200
+"""Exponent of a token without any difference: what might underflow there is below every other number."""
 _ZERO = Interval(Fraction(0), Fraction(0))
 
 
@@ -80,83 +84,114 @@ def as_rows(state: Tensor) -> np.ndarray:
     return rows
 
 
-def _scale(arrays: list[np.ndarray]) -> int:
-    """Exponent that brings float64 data near 1 if its squares could leave the range of float64."""
-    top = max(float(np.abs(a).max(initial=0.0)) for a in arrays)
-    return 0 if top == 0 or 2.0**-200 < top < 2.0**200 else int(np.frexp(top)[1])
+@dataclass(frozen=True)
+class TokenSums:
+    """Sums of products over pieces of each token, as computed.
 
-
-def _pieces(x: np.ndarray, y: np.ndarray, out: list[np.ndarray]) -> None:
-    for start in range(0, x.shape[1], _PIECE):
-        out.append(np.vecdot(x[:, start : start + _PIECE], y[:, start : start + _PIECE]))
-
-
-def _enclose(pieces: np.ndarray, magnitude: Fraction, count: int, n: int, shift: int) -> Interval:
-    total = exact_sum(pieces)
-    gamma = _gamma(min(n, _PIECE) + 2)
-    floor = 8 * count * _ETA
-    slack = gamma / (1 - gamma) * (magnitude + floor) + floor
-    factor = Fraction(4) ** shift
-    return Interval((total - slack) * factor, (total + slack) * factor)
-
-
-def _square(pieces: np.ndarray, count: int, n: int, shift: int, x: np.ndarray, y: np.ndarray) -> Interval:
-    """Enclose the sum of squares of ``x - y``; zero exactly if they are equal."""
-    if not pieces.any() and (x.dtype == y.dtype == np.float32 or np.array_equal(x, y)):
-        return _ZERO  # squares of differences of float32 values never underflow in float64
-    found = _enclose(pieces, exact_sum(pieces), count, n, shift)
-    return Interval(max(found.lo, Fraction(0)), found.hi)
-
-
-def _largest(pieces: np.ndarray, n: int, shift: int) -> Interval:
-    """Enclose the largest token-wise sum of squares from ``pieces`` (pieces, tokens)."""
-    top = Fraction(float(pieces.sum(axis=0).max()))
-    gamma = _gamma(min(n, _PIECE) + len(pieces) + 2)
-    floor = 8 * n * _ETA
-    slack = gamma / (1 - gamma) * (top + floor) + floor
-    factor = Fraction(4) ** shift
-    return Interval(max(top - slack, Fraction(0)) * factor, (top + slack) * factor)
-
-
-def error_of(after: np.ndarray, before: np.ndarray) -> tuple[TokenEnergy, np.ndarray]:
-    """Error of one array, and the squared norm of each token as computed, for a window's share.
-
-    Returns:
-        The enclosure, and partial sums (pieces, tokens).
+    Attributes:
+        pieces: float64, (pieces, tokens).
+        exponents: (tokens,) integers: the factors of a token were scaled, so that its sums stand for
+            ``pieces * 2.0**exponents``, which may lie outside the range of float64.
     """
-    n = before.shape[1]
-    shift = _scale([after, before]) if before.dtype == np.float64 or after.dtype == np.float64 else 0
-    parts: list[list[np.ndarray]] = []
-    step = max(1, _CHUNK // max(1, n))
-    for start in range(0, len(before), step):
-        rows = slice(start, start + step)
-        e = np.subtract(after[rows], before[rows], dtype=np.float64)
-        if shift:
-            e = np.ldexp(e, -shift)
-        found: list[np.ndarray] = []
-        _pieces(e, e, found)
-        parts.append(found)
-    pieces = np.stack([np.concatenate(p) for p in zip(*parts, strict=True)])
-    total = _square(pieces, before.size, n, shift, after, before)
-    return TokenEnergy(total, _largest(pieces, n, shift) if total.hi else _ZERO), _unscaled(pieces, shift)
+
+    pieces: np.ndarray
+    exponents: np.ndarray
+
+    def __getitem__(self, tokens: slice) -> TokenSums:
+        return TokenSums(self.pieces[:, tokens], self.exponents[tokens])
+
+    @classmethod
+    def join(cls, parts: list[TokenSums]) -> TokenSums:
+        """The sums of several batches of tokens, one after the other."""
+        return cls(
+            np.concatenate([part.pieces for part in parts], axis=1), np.concatenate([part.exponents for part in parts])
+        )
+
+    def groups(self) -> Iterator[tuple[Fraction, np.ndarray]]:
+        """Sums of the tokens with one exponent, and what they are multiplied with."""
+        for exponent in np.unique(self.exponents).tolist():
+            yield Fraction(2) ** exponent, self.pieces[:, self.exponents == exponent]
 
 
-def _unscaled(pieces: np.ndarray, shift: int) -> np.ndarray:
-    with np.errstate(over="ignore"):  # `window_error` refuses what becomes infinite
-        return np.ldexp(pieces, 2 * shift)
+def _near_one(x: np.ndarray, wide: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Differences of float64 data, each token scaled where its squares could leave the range; the exponents."""
+    if not wide:  # squares of differences of float32 values neither overflow nor underflow
+        return x, np.zeros(len(x), dtype=np.int64)
+    top = np.abs(x).max(axis=1, initial=0.0)
+    exponents = np.where((top > 2.0**-200) & (top < 2.0**200), 0, np.frexp(top)[1].astype(np.int64))
+    exponents[top == 0] = _NOTHING
+    return (np.ldexp(x, -exponents[:, None]) if exponents.any() else x), exponents
 
 
-def window_error(pieces: np.ndarray, n: int) -> Interval:
-    """Enclose the squared error of one window from its tokens' partial sums of `error_of`, (pieces, tokens)."""
-    if not pieces.any():
+def _products(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Sums of ``x * y`` over pieces of at most `_PIECE` entries of each token, (pieces, tokens)."""
+    starts = range(0, x.shape[1], _PIECE)
+    return np.stack([np.vecdot(x[:, s : s + _PIECE], y[:, s : s + _PIECE]) for s in starts])
+
+
+def _enclose(sums: TokenSums, n: int, magnitude: Fraction | None = None) -> Interval:
+    """Enclose the sum over all tokens; ``magnitude`` bounds the sum of magnitudes where products have signs."""
+    total = floor = Fraction(0)
+    for factor, pieces in sums.groups():
+        total += exact_sum(pieces) * factor
+        floor += 8 * pieces.shape[1] * n * _ETA * factor
+    gamma = _gamma(min(n, _PIECE) + 2)
+    slack = gamma / (1 - gamma) * ((total if magnitude is None else magnitude) + floor) + floor
+    return Interval(total - slack, total + slack)
+
+
+def _square(sums: TokenSums, n: int) -> Interval:
+    """Enclose a sum of squares; exactly zero if every difference is, since scaled squares never vanish."""
+    if not sums.pieces.any():
         return _ZERO
-    if not np.isfinite(pieces).all():
-        raise NonFiniteError("certify needs errors of logits below 1e150, got larger ones; check the compressed model")
-    found = _enclose(pieces, exact_sum(pieces), pieces.shape[1] * n, n, 0)
+    found = _enclose(sums, n)
     return Interval(max(found.lo, Fraction(0)), found.hi)
 
 
-def add_energy(block: BlockEnergy, before: np.ndarray, middle: np.ndarray, after: np.ndarray) -> np.ndarray:
+def _largest(sums: TokenSums, n: int) -> Interval:
+    """Enclose the largest sum of squares of a token."""
+    gamma = _gamma(min(n, _PIECE) + len(sums.pieces) + 2)
+    found = _ZERO
+    for factor, pieces in sums.groups() if sums.pieces.any() else ():
+        top, floor = Fraction(float(pieces.sum(axis=0).max())), 8 * n * _ETA
+        slack = gamma / (1 - gamma) * (top + floor) + floor
+        found = Interval(max(found.lo, (top - slack) * factor), max(found.hi, (top + slack) * factor))
+    return found
+
+
+def _in_steps(arrays: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """The same tokens of each array, few enough that their differences stay in the cache."""
+    step = max(1, _CHUNK // max(1, arrays[0].shape[1]))
+    for start in range(0, len(arrays[0]), step):
+        yield [array[start : start + step] for array in arrays]
+
+
+def _minus(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.subtract(x, y, dtype=np.float64)
+
+
+def error_of(after: np.ndarray, before: np.ndarray) -> TokenEnergy:
+    """Error of one array (tokens, n), float32 or float64, against another.
+
+    Raises:
+        NumericalError: arithmetic that flushes subnormal numbers or does not round to nearest.
+    """
+    require_ieee_arithmetic()
+    n, wide = before.shape[1], before.dtype == np.float64 or after.dtype == np.float64
+    parts = []
+    for x, y in _in_steps([after, before]):
+        e, exponents = _near_one(_minus(x, y), wide)
+        parts.append(TokenSums(_products(e, e), 2 * exponents))
+    sums = TokenSums.join(parts)
+    return TokenEnergy(_square(sums, n), _largest(sums, n))
+
+
+def window_error(sums: TokenSums, n: int) -> Interval:
+    """Enclose the squared error of one window from its tokens' sums, as `add_energy` gives them."""
+    return _square(sums, n)
+
+
+def add_energy(block: BlockEnergy, before: np.ndarray, middle: np.ndarray, after: np.ndarray) -> TokenSums:
     """Add a batch to the sums of a block.
 
     Args:
@@ -166,36 +201,25 @@ def add_energy(block: BlockEnergy, before: np.ndarray, middle: np.ndarray, after
         after: ``F(g)``.
 
     Returns:
-        Partial sums of the squared error, (pieces, tokens).
+        Sums of the squared error of each token.
+
+    Raises:
+        NumericalError: arithmetic that flushes subnormal numbers or does not round to nearest.
     """
+    require_ieee_arithmetic()
     n, arrays = before.shape[1], [before, middle, after]
     wide = any(a.dtype == np.float64 for a in arrays)
-    shift = _scale(arrays) if wide else 0
-    columns: list[list[list[np.ndarray]]] = [[], [], [], []]
-    step = max(1, _CHUNK // max(1, n))
-    for start in range(0, len(before), step):
-        rows = slice(start, start + step)
-        p = np.subtract(middle[rows], before[rows], dtype=np.float64)
-        d = np.subtract(after[rows], middle[rows], dtype=np.float64)
-        e = np.subtract(after[rows], before[rows], dtype=np.float64)
-        if shift:
-            p, d, e = (np.ldexp(x, -shift) for x in (p, d, e))
+    columns: list[list[TokenSums]] = [[], [], [], []]
+    for b, m, a in _in_steps(arrays):
+        e, p, d = (_near_one(_minus(x, y), wide) for x, y in ((a, b), (m, b), (a, m)))
         for column, (x, y) in zip(columns, ((e, e), (p, p), (d, d), (p, d)), strict=True):
-            found: list[np.ndarray] = []
-            _pieces(x, y, found)
-            column.append(found)
-    e2, p2, d2, pd = (
-        np.stack([np.concatenate(piece) for piece in zip(*column, strict=True)]) for column in columns
-    )
-    count = before.size
-    error = _square(e2, count, n, shift, after, before)
-    block.error += TokenEnergy(error, _largest(e2, n, shift) if error.hi else _ZERO)
-    propagated = _square(p2, count, n, shift, middle, before)
-    introduced = _square(d2, count, n, shift, after, middle)
+            column.append(TokenSums(_products(x[0], y[0]), x[1] + y[1]))
+    e2, p2, d2, pd = (TokenSums.join(column) for column in columns)
+    block.error += TokenEnergy(_square(e2, n), _largest(e2, n))
+    propagated, introduced = _square(p2, n), _square(d2, n)
     block.propagated_sq += propagated
     block.introduced_sq += introduced
     if propagated.hi and introduced.hi:
         # Cauchy and Schwarz bound the sum of |p d|, which the error of the inner product refers to
-        magnitude = sqrt_upper(round_up(propagated.hi * introduced.hi)) / Fraction(4) ** shift
-        block.inner += _enclose(pd, magnitude, count, n, shift)
-    return _unscaled(e2, shift)
+        block.inner += _enclose(pd, n, sqrt_upper(round_up(propagated.hi * introduced.hi)))
+    return e2

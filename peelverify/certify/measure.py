@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from peelverify.certify.energy import BlockEnergy, TokenEnergy, add_energy, as_rows, error_of, window_error
+from peelverify.certify.energy import BlockEnergy, TokenEnergy, TokenSums, add_energy, as_rows, error_of, window_error
 from peelverify.certify.softmax import loss_change
 from peelverify.enclose import Interval, exact_sum
 from peelverify.errors import InputError, InvariantError, ShapeError
@@ -258,7 +258,7 @@ def measure_pair(
                 with run.timed(seconds), run.settings(source):
                     run.embed(role, source, run.h if role == "original" else run.g, embed)
     for h, g in zip(runs[0].h, runs[0].g, strict=True):
-        found.initial += error_of(as_rows(g), as_rows(h))[0]
+        found.initial += error_of(as_rows(g), as_rows(h))
     report(1)
     wanted, places = original.view.dtype, {t: i for i, t in enumerate(kept)}
     for t in range(depth):
@@ -287,7 +287,7 @@ def measure_pair(
                         found.windows += _head(found.blocks[depth], part, h, g, f, own, run.plan.head_tokens, wanted)
                         continue
                     for x, y in _chunks(h, g, run.plan.head_tokens):
-                        rerun += error_of(as_rows(*own(y)), as_rows(*f(x)))[0]
+                        rerun += error_of(as_rows(*own(y)), as_rows(*f(x)))
     report(depth + 2)
     seconds["read"] = original.read_seconds + compressed.read_seconds - read
     return found
@@ -302,7 +302,7 @@ def _chunks(h: Tensor, g: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
 class _Positions:
     """Figures of positions in the order of the tokens; each a list of arrays."""
 
-    pieces: list[np.ndarray] = field(default_factory=list)
+    sums: list[TokenSums] = field(default_factory=list)
     columns: list[list[np.ndarray]] = field(default_factory=lambda: [[] for _ in range(11)])
 
 
@@ -316,17 +316,17 @@ def _head(
     found, start = _Positions(), 0
     for x, y in _chunks(h, g, size):
         before, middle, after = (as_rows(logits) for logits in (*f(x, y.to(wanted)), *own(y)))
-        found.pieces.append(add_energy(energy, before, middle, after))
+        found.sums.append(add_energy(energy, before, middle, after))
         step = max(1, _LOGIT_CHUNK // before.shape[1])
         for low in range(0, len(before), step):
             rows = slice(low, low + step)
             _positions(found, before[rows], after[rows], targets[start + low : start + low + len(before[rows])])
         start, vocabulary = start + len(before), before.shape[1]
         del before, middle, after  # before the next ones are made
-    pieces = np.concatenate(found.pieces, axis=1)
+    sums = TokenSums.join(found.sums)
     columns = [np.concatenate(column).reshape(windows, length) for column in found.columns]
     return [
-        _window(pieces[:, w * length : (w + 1) * length], vocabulary, *(column[w] for column in columns))
+        _window(sums[w * length : (w + 1) * length], vocabulary, *(column[w] for column in columns))
         for w in range(windows)
     ]
 
@@ -346,7 +346,7 @@ def _positions(found: _Positions, before: np.ndarray, after: np.ndarray, target:
         column.append(value)
 
 
-def _window(pieces: np.ndarray, vocabulary: int, *columns: np.ndarray) -> WindowUnits:
+def _window(sums: TokenSums, vocabulary: int, *columns: np.ndarray) -> WindowUnits:
     same, tied = columns[7], columns[8]
     low, high, kl_low, kl_high, theorem_low, theorem_high, osc = (c[:-1] for c in columns[:7])
 
@@ -354,7 +354,7 @@ def _window(pieces: np.ndarray, vocabulary: int, *columns: np.ndarray) -> Window
         return Fraction(float(x))
 
     return WindowUnits(
-        error_sq=window_error(pieces, vocabulary),
+        error_sq=window_error(sums, vocabulary),
         oscillation_max=exact(osc.max()),
         oscillation_sum=exact_sum(osc),
         loss_change=Interval(exact_sum(low), exact_sum(high)),

@@ -56,14 +56,15 @@ def doctor(
 
 
 def _arithmetic() -> list[tuple[str, str, str]]:
-    from peelverify.enclose.arrays import require_gradual_underflow
+    from peelverify.enclose.arrays import require_ieee_arithmetic
     from peelverify.errors import NumericalError
 
     try:
-        require_gradual_underflow()
-    except NumericalError:
-        return [("gradual underflow", "broken: flush-to-zero", "torch.set_flush_denormal(False)")]
-    return [("gradual underflow", "on", "")]
+        require_ieee_arithmetic()
+    except NumericalError as error:
+        found, mend = str(error).split("; ", 1)
+        return [("arithmetic", f"broken: {found.split(', got ')[-1]}", mend)]
+    return [("arithmetic", "IEEE 754: to nearest, gradual underflow", "")]
 
 
 def _lean() -> tuple[str, str, str]:

@@ -16,7 +16,7 @@ import numpy as np
 from peelverify.errors import InputError, NonFiniteError, NumericalError, ShapeError
 
 __all__ = ["as_float64", "flat_chunks", "is_narrow", "require_exact_products", "require_finite",
-           "require_gradual_underflow", "require_matrix", "stored"]
+           "require_ieee_arithmetic", "require_matrix", "stored"]
 
 CHUNK = 1 << 18
 """Entries converted to float64 at a time, so that memory does not grow with the array."""
@@ -33,29 +33,47 @@ def stored(array: Any, *, name: str = "array") -> np.ndarray:
         name: what to call it in messages.
 
     Raises:
-        InputError: other types (integers and complex numbers are not converted silently), masked or sparse arrays.
+        InputError: other types (integers and complex numbers are not converted silently), masked or sparse arrays,
+            tensors without values, what numpy cannot read.
     """
     if type(array) is np.ndarray and array.dtype in _TYPES:
         return array
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(array, torch.Tensor):
-        if array.layout is not torch.strided:
-            raise InputError(f"{name} needs a dense tensor, got layout {array.layout}; call .to_dense()")
-        array = array.detach().cpu().resolve_neg()
-        if array.dtype is torch.bfloat16:
-            return array.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-        if array.dtype not in (torch.float16, torch.float32, torch.float64):
-            raise InputError(
-                f"{name} needs a floating-point tensor (float16, bfloat16, float32 or float64), got {array.dtype}; "
-                "convert it yourself"
-            )
-        return array.numpy()
+        return _of_tensor(array, torch, name)
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(f"{name} needs an array without a mask, got a masked array; fill or compress it yourself")
-    raw = np.asarray(array)
+    try:
+        raw = np.asarray(array)
+    except Exception as error:  # ragged lists, and whatever an object's own conversion raises
+        raise InputError(
+            f"{name} needs an array of numbers, got {type(array).__name__} that numpy cannot read "
+            f"({type(error).__name__}); convert it yourself"
+        ) from error
     if raw.dtype.name not in _NARROW | {"float64"}:
         raise InputError(f"{name} needs float16, bfloat16, float32 or float64, got {raw.dtype}; convert it yourself")
     return raw
+
+
+def _of_tensor(tensor: Any, torch: Any, name: str) -> np.ndarray:
+    if tensor.layout is not torch.strided or tensor.is_nested:
+        kind = "a nested tensor" if tensor.is_nested else f"layout {tensor.layout}"
+        raise InputError(f"{name} needs a dense tensor, got {kind}; call .to_dense() or to_padded_tensor()")
+    if tensor.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        raise InputError(
+            f"{name} needs a floating-point tensor (float16, bfloat16, float32 or float64), got {tensor.dtype}; "
+            "convert it yourself"
+        )
+    try:
+        tensor = tensor.detach().cpu().resolve_neg()
+        if tensor.dtype is torch.bfloat16:
+            return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+        return tensor.numpy()
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # on the meta device, fake, or inside a transform
+        raise InputError(
+            f"{name} needs a tensor with values, got one on {tensor.device} whose values cannot be read "
+            f"({type(error).__name__}); pass it outside transforms and with data"
+        ) from error
 
 
 def is_narrow(raw: np.ndarray) -> bool:
@@ -131,22 +149,28 @@ def require_matrix(raw: np.ndarray, *, name: str = "matrix") -> None:
                          "reshape it yourself")
 
 
-_PROBE = (2.0**-1022, 0.5, 2.0**-1074)
+_PROBE = (2.0**-1022, 0.5, 2.0**-1074, 1.0, 2.0**-53, 2.0**-54)
 
 
-def require_gradual_underflow() -> None:
-    """Refuse a processor mode that flushes subnormal numbers to zero: the error terms would not hold.
+def require_ieee_arithmetic() -> None:
+    """Refuse a processor mode under which the error terms would not hold.
 
     Raises:
-        NumericalError: if flush-to-zero or denormals-are-zero is on in this thread.
+        NumericalError: if flush-to-zero or denormals-are-zero is on in this thread, or rounding is not to nearest.
     """
     # Python's own arithmetic obeys the same control register as numpy's, and costs less to ask; a subnormal number
     # that counts as zero is not above zero
-    normal, half, least = _PROBE
+    normal, half, least, one, tie, quarter = _PROBE
     if not (0.0 < normal * half < normal and 0.0 < least < least + least):
         raise NumericalError(
             "enclosures need gradual underflow, got flush-to-zero arithmetic; "
             "call torch.set_flush_denormal(False) and do not load libraries built with -ffast-math"
+        )
+    # upwards 1 + 2^-53 grows, downwards and towards zero 1 - 2^-54 shrinks; to nearest both are ties to 1
+    if not (one + tie == one == one - quarter and -one - tie == -one):
+        raise NumericalError(
+            "enclosures need rounding to nearest, got another rounding mode of the processor; "
+            "restore it with fesetround(FE_TONEAREST) where it was changed"
         )
 
 
@@ -161,8 +185,9 @@ def _probe_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 @cache
 def _probes(side: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     left, right, tiny = (np.zeros((side, side)) for _ in range(3))
-    left[:, 0], left[:, -1] = 1 + 2.0**-26, 1.0
+    left[:, 0], left[:, 7], left[:, -1] = 1 + 2.0**-26, 1.0, 1.0
     right[0], right[-1] = 1 - 2.0**-26, -1.0
+    right[0, 1::2], right[-1, 1::2], right[7, 1::4], right[7, 3::4] = 0.0, 1.0, 2.0**-53, -(2.0**-54)
     tiny[:, 5] = 2.0**-537
     return (left, right), (tiny, np.ascontiguousarray(tiny.T))
 
@@ -174,16 +199,17 @@ def require_exact_products(multiplications: int) -> None:
         multiplications: of the largest product that is coming; small ones use one thread, and so does their probe.
 
     Every entry of the probe is an inner product whose answer needs the last bit: with s = 2^-26,
-    (1 + s)(1 - s) - 1 = -2^-52, and 2^-537 2^-537 = 2^-1074, the smallest positive number.
+    (1 + s)(1 - s) - 1 = -2^-52; 1 + 2^-53 and 1 - 2^-54, which round to 1; and 2^-537 2^-537 = 2^-1074, the smallest
+    positive number.
 
     Raises:
         NumericalError: if an entry of the probe is off.
     """
-    require_gradual_underflow()
+    require_ieee_arithmetic()
     pairs = _probes(_SMALL if multiplications <= _SMALL**3 else _LARGE)
     full, small = (_probe_product(left, right) for left, right in pairs)
-    if (full != -(2.0**-52)).any() or (small.view(np.int64) != 1).any():
+    if (full[:, ::2] != -(2.0**-52)).any() or (full[:, 1::2] != 1.0).any() or (small.view(np.int64) != 1).any():
         raise NumericalError(
-            "enclosures need matrix products in full float64 with gradual underflow, got less from this BLAS; "
-            "turn off reduced-precision and emulated modes and flush-to-zero"
+            "enclosures need matrix products in full float64, to nearest and with gradual underflow, got less from "
+            "this BLAS; turn off reduced-precision and emulated modes, flush-to-zero and directed rounding"
         )

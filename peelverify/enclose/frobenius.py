@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from peelverify.bounds.rounding import gamma, nonneg_sum_lower, nonneg_sum_upper
-from peelverify.enclose.arrays import flat_chunks, require_finite, require_gradual_underflow, stored
+from peelverify.enclose.arrays import flat_chunks, require_finite, require_ieee_arithmetic, stored
 from peelverify.enclose.dyadic import root_of, round_down, round_up, sqrt_lower, sqrt_upper
 from peelverify.errors import ShapeError
 from peelverify.registry import mirrors
@@ -253,7 +253,7 @@ def _factors(longest: int) -> tuple[int, int]:
 
 def _norm(array: Any, *, up: bool) -> Fraction:
     """One bound on the Frobenius norm; whole numbers only, since small arrays are many."""
-    require_gradual_underflow()
+    require_ieee_arithmetic()
     raw = stored(array)
     if raw.size:
         total, longest = _squares(raw)
@@ -334,7 +334,7 @@ def sum_sq(array: Any) -> Interval:
         >>> found.lo <= 25 <= found.hi
         True
     """
-    require_gradual_underflow()
+    require_ieee_arithmetic()
     return _enclose((stored(array),), None, 0)
 
 
@@ -357,7 +357,7 @@ def error_sq(x: Any, y: Any) -> Interval:
     Guarantee:
         Each computed difference carries one rounding, its square two. `PeelVerify.rounded_product_error`.
     """
-    require_gradual_underflow()
+    require_ieee_arithmetic()
     return _enclose(_same_shape("error_sq", x, y), None, 1)
 
 
@@ -379,13 +379,13 @@ def inner_of_differences(x: Any, y: Any, z: Any, w: Any) -> Interval:
     Guarantee:
         The roundings of the differences add to those of the sum. `PeelVerify.dot_error_of_rounded_factors`.
     """
-    require_gradual_underflow()
+    require_ieee_arithmetic()
     raws = _same_shape("inner_of_differences", x, y, z, w)
     return _enclose(raws[:2], raws[2:], 1)
 
 
 def _inner(x: Any, y: Any) -> Interval:
-    require_gradual_underflow()
+    require_ieee_arithmetic()
     left, right = _same_shape("an inner product", x, y)
     return _enclose((left,), (right,), 0)
 

@@ -276,6 +276,7 @@ def _row_norms(gram: np.ndarray, terms: int) -> np.ndarray:
     "PeelVerify.opNorm2Le_of_computed_certificate",
     "PeelVerify.DiagonallyDominant.of_close",
 )
+@np.errstate(all="ignore")  # whatever the caller set
 def norm_op2_upper(array: Any) -> Fraction:
     """Exact dyadic not below the spectral norm of the stored values, less than 1e-6 relative above it.
 
@@ -340,6 +341,7 @@ def norm_op2_upper(array: Any) -> Fraction:
 
 
 @mirrors("PeelVerify.le_of_opNorm2Le")
+@np.errstate(all="ignore")
 def norm_op2_lower(array: Any) -> Fraction:
     """Exact dyadic not above the spectral norm: the stretch of one vector, with all rounding subtracted.
 

@@ -136,6 +136,7 @@ def _factors(a: Any, b: Any) -> tuple[np.ndarray, np.ndarray, bool]:
 
 
 @mirrors("PeelVerify.matMul_enclosure")
+@np.errstate(all="ignore")  # whatever the caller set
 def matmul_enclosed(a: Any, b: Any) -> Product:
     """Multiply matrices and bound the error of every entry.
 
@@ -176,6 +177,7 @@ def matmul_enclosed(a: Any, b: Any) -> Product:
     return _enclosed(left.astype(np.float64, copy=False), right.astype(np.float64, copy=False), narrow)
 
 
+@np.errstate(all="ignore")
 def _residual(t: Any, z: Any, w: Any) -> tuple[Interval, Interval]:
     """Enclose the sums of squares of t - C and of the radius of C, where C is the computed product z w."""
     left, right, narrow = _factors(z, w)

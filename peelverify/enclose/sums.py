@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from peelverify.bounds.rounding import gamma, nonneg_sum_upper
-from peelverify.enclose.arrays import require_finite, require_gradual_underflow, require_matrix, stored
+from peelverify.enclose.arrays import require_finite, require_ieee_arithmetic, require_matrix, stored
 from peelverify.enclose.dyadic import exact_sum, round_down, round_up
 from peelverify.enclose.frobenius import ETA, UNIT
 from peelverify.registry import mirrors
@@ -32,9 +32,10 @@ def _top(raw: np.ndarray) -> float:
     return top
 
 
+@np.errstate(all="ignore")
 def _row_sums(raw: np.ndarray) -> tuple[Fraction, Fraction]:
     """Bounds on the largest sum of magnitudes of a row: found by float sums, then made exact for the candidates."""
-    require_gradual_underflow()
+    require_ieee_arithmetic()
     require_matrix(raw)
     top = _top(raw)
     if top == 0:

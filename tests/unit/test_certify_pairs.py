@@ -215,6 +215,32 @@ def test_arguments_that_depend_on_the_tokens_are_noticed(pairs, ids, monkeypatch
         certify(*pairs["llama"], different, lean=False, every_input=False, batch=1)
 
 
+@pytest.mark.parametrize("size", [1e-170, 1e-290])
+def test_errors_whose_squares_vanish_in_float64_are_certified(size: float, ids) -> None:
+    """A difference of the embeddings, then logits, so small that no square of it is a float64 number."""
+    for change in ("embedding", "head"):
+        one, two = (load_model_in_memory(ids) for _ in range(2))
+        with torch.no_grad():
+            if change == "embedding":
+                one.embedding.weight[:, 0], two.embedding.weight[:, 0] = size, 2 * size
+            else:
+                for view in (one, two):
+                    view.lm_head.weight.mul_(size)
+                two.blocks[1].mlp.down_proj.weight.mul_(1.01)
+        certificate = certify(one, two, ids, lean=False, every_input=False)
+        assert checker.check(certificate.document)
+        numbers = certificate.document["numbers"]
+        low, high = map(parse, numbers["initial_error"] if change == "embedding" else numbers["blocks"][-1]["error"])
+        assert 0 < low <= high < 1e4 * Fraction(size)
+
+
+def load_model_in_memory(ids: torch.Tensor) -> ModelView:
+    """A small float64 Llama."""
+    view = small_family("llama", ids, steps=2)
+    view.model.double()
+    return ModelView(view.model)
+
+
 def test_states_whose_differences_could_overflow_are_refused() -> None:
     """Two float64 states of opposite signs near the end of the range: an error with a sentence, not an overflow."""
     from peelverify.certify.energy import as_rows

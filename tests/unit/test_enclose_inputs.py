@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
 import subprocess
 import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 
 import ml_dtypes
@@ -168,6 +173,101 @@ def test_reduced_precision_products_are_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(arrays, "_probe_product", lambda a, b: np.where(abs(a @ b) < 2.0**-1022, 0.0, a @ b))
     with pytest.raises(NumericalError, match="flush-to-zero"):
         enclose.matmul_enclosed(BASE, BASE.T)
+
+
+@contextmanager
+def rounding(mode: int) -> Iterator[None]:
+    """Another rounding mode of the processor, by the C library."""
+    library = ctypes.CDLL(None)
+    assert library.fesetround(mode) == 0
+    try:
+        yield
+    finally:
+        library.fesetround(0)
+
+
+def directed_modes() -> list[int]:
+    """Numbers of the three directed rounding modes on this processor: FE_DOWNWARD, FE_UPWARD, FE_TOWARDZERO."""
+    return [0x800000, 0x400000, 0xC00000] if platform.machine() == "aarch64" else [0x400, 0x800, 0xC00]
+
+
+@pytest.mark.parametrize("mode", directed_modes())
+def test_directed_rounding_is_refused(mode: int) -> None:
+    """Error terms are those of rounding to nearest; sums that were rounded upwards crossed their bounds."""
+    answers = {}
+    for call in (enclose.sum_sq, *ONE.values()):
+        if call in (enclose.norm_max_lower, enclose.norm_max_upper):  # no arithmetic, no error
+            continue
+        with rounding(mode):
+            try:
+                answers[call.__name__] = call(BASE)
+            except NumericalError as error:
+                answers[call.__name__] = str(error)
+    assert all("rounding to nearest" in str(answer) for answer in answers.values()), answers
+
+
+@pytest.mark.parametrize("mode", directed_modes())
+def test_directed_rounding_inside_a_product_is_refused(mode: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library whose threads round in another way: the probe of products sees it."""
+
+    def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        with rounding(mode):
+            return a @ b
+
+    monkeypatch.setattr(arrays, "_probe_product", product)
+    with pytest.raises(NumericalError, match="directed rounding"):
+        enclose.matmul_enclosed(BASE, BASE.T)
+
+
+@pytest.mark.parametrize("array", [
+    np.array([[5e-324, 1.0], [2e-310, 3.0]]), np.full((6, 5), 3e-320), np.full((6, 5), 1e300),
+    np.array([[1e-300, 1e300], [1e-160, 1e160]]), np.full((4, 4), 1e-45, np.float32),
+])
+def test_answers_do_not_depend_on_what_numpy_was_told_to_raise(array: np.ndarray) -> None:
+    """Underflow and overflow inside are covered by the bounds; a caller's np.errstate does not see them."""
+    square = np.zeros((len(array), len(array)), array.dtype)
+
+    def all_of_them() -> list[object]:
+        found = [
+            *(call(array) for call in (*ONE.values(), enclose.sum_sq)), enclose.error_sq(array, array[::-1]),
+            enclose.inner_upper(array, array[::-1]),
+        ]
+        if float(np.abs(array).max()) > 1e200:  # the product is beyond float64, which is an error of its own
+            return found
+        product = enclose.matmul_enclosed(array, array.T)
+        return [*found, product[1].tolist(), enclose.residual_norm_fro_upper(square, array, array.T)]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plain = all_of_them()
+        with np.errstate(all="raise"):
+            assert all_of_them() == plain
+
+
+class Unwilling:
+    """An object whose conversion to an array fails."""
+
+    def __array__(self, *args: object, **kwargs: object) -> np.ndarray:
+        """Fail."""
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("array", [
+    lambda: torch.empty(3, 4, device="meta"), lambda: torch.nested.nested_tensor([torch.randn(2), torch.randn(3)]),
+    lambda: [[1.0], [1.0, 2.0]], Unwilling, lambda: torch.quantize_per_tensor(torch.randn(3, 4), 0.1, 0, torch.qint8),
+], ids=["meta", "nested", "ragged", "unwilling", "quantized"])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's own, on nested and quantized tensors
+def test_what_has_no_values_is_refused_in_one_line(array: Callable[[], object]) -> None:
+    """Tensors without data, ragged lists and failing conversions are bad input, not an internal error."""
+    for call in ONE.values():
+        with pytest.raises(InputError):
+            call(array())
+
+
+def test_a_tensor_inside_a_transform_is_refused() -> None:
+    """Under vmap a tensor has no values of its own."""
+    with pytest.raises(InputError, match="outside transforms"):
+        torch.func.vmap(enclose.norm_fro_upper)(torch.randn(2, 3, 4))
 
 
 def test_flush_to_zero_in_this_thread_is_refused() -> None:

@@ -42,6 +42,8 @@ def compress_command(
         int | None, typer.Option(help="delete: number of blocks, chosen by --criterion.")
     ] = None,
     criterion: Annotated[str, typer.Option(help="delete with --count: see peelverify rank.")] = "rho",
+    keep_first: Annotated[int, typer.Option(help="delete with --count: blocks at the beginning that stay.")] = 0,
+    keep_last: Annotated[int, typer.Option(help="delete with --count: blocks at the end that stay.")] = 0,
     text: Annotated[
         Path | None, typer.Option(help="Calibration text. Default: English text that ships with Python.")
     ] = None,
@@ -55,12 +57,16 @@ def compress_command(
 ) -> None:
     """Quantise, prune, or delete blocks, and save a model that plain transformers loads."""
     from peelverify.cli.console import emit_json, progress, say, table
-    from peelverify.cli.inputs import block_list, text_windows
+    from peelverify.cli.inputs import block_list, protected_ends, text_windows
+    from peelverify.errors import InputError
     from peelverify.models.save import new_directory
 
     chosen = block_list(layers, "--layers")
     shape = _pattern(pattern)
     _check_options(method, bits, sparsity, rank_fraction, chosen, count, seed)
+    protect = protected_ends(keep_first, keep_last)
+    if any(protect) and count is None:
+        raise InputError("--keep-first and --keep-last go with --method delete --count, got no --count; leave them out")
     with new_directory(out) as folder:
         say(f"reading {model}")
         import warnings
@@ -72,11 +78,12 @@ def compress_command(
 
         directory = resolve_model(model)
         config = read_config(directory, known=False)
-        _check_names(method, schedule, shape, criterion, chosen, count, token_weights, config)
+        _check_names(method, schedule, shape, criterion, chosen, count, protect, token_weights, config)
         settings = Settings(
             bits=bits, group=group, per_row=per_row, rank_fraction=rank_fraction, sparsity=sparsity,
             pattern=shape, schedule=schedule, strength=strength, count=count, criterion=criterion, seed=seed,
             layers=None if chosen is None else tuple(chosen),
+            protect=protect,
             token_weights=token_weights,
         )
         ids = None
@@ -134,7 +141,7 @@ def _check_options(
 
 def _check_names(
     method: str, schedule: str | None, shape: tuple[int, int] | None, criterion: str, chosen: list[int] | None,
-    count: int | None, token_weights: str, config: dict[str, Any],
+    count: int | None, protect: tuple[int, int], token_weights: str, config: dict[str, Any],
 ) -> None:
     from peelverify.compress.delete import kept_layers
     from peelverify.compress.rank import CRITERIA
@@ -157,8 +164,11 @@ def _check_names(
         kept_layers(depth, chosen)
     elif criterion not in CRITERIA:
         raise InputError(f"--criterion needs a name among {', '.join(CRITERIA)}, got {criterion!r}")
-    elif not 1 <= (count or 0) < depth:
-        raise DomainError(f"--count needs 1 to {depth - 1}, got {count}; at least one block stays")
+    elif not 1 <= (count or 0) <= (most := min(depth - 1, depth - sum(protect))):
+        raise DomainError(
+            f"--count needs 1 to {most} for {depth} blocks, got {count}; at least one block stays, and those "
+            "of --keep-first and --keep-last"
+        )
 
 
 def _pattern(text: str | None) -> tuple[int, int] | None:

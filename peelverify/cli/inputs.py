@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from peelverify.errors import ArtifactError, InputError
+from peelverify.errors import ArtifactError, DomainError, InputError
 
-__all__ = ["block_list", "new_output", "result_folder", "text_windows", "window_pool"]
+__all__ = ["block_list", "new_output", "protected_ends", "result_folder", "text_windows", "window_pool"]
 
 
 def text_windows(
@@ -87,6 +87,14 @@ def block_list(text: str | None, option: str = "--kept") -> list[int] | None:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"{option} needs block numbers such as 0,1,3, got {text!r}; separate them by commas") from None
+
+
+def protected_ends(first: int, last: int) -> tuple[int, int]:
+    """Read ``--keep-first`` and ``--keep-last``."""
+    for option, number in (("--keep-first", first), ("--keep-last", last)):
+        if number < 0:
+            raise DomainError(f"{option} needs a whole number from 0 on, got {number}; it counts blocks that stay")
+    return first, last
 
 
 def new_output(path: Path) -> Path:

@@ -27,7 +27,15 @@ def _rank(
             "blocks), angular_single, residual_change, last, greedy, taylor, skip_score, lim, zd, alpha, random."
         ),
     ] = "rho,block_influence,residual_change,skip_score",
-    count: Annotated[int, typer.Option(help="Blocks to remove in the slices that are printed.")] = 1,
+    count: Annotated[
+        int | None, typer.Option(help="Blocks to remove in the slices that are printed. Default: 1.")
+    ] = None,
+    keep_first: Annotated[
+        int, typer.Option(help="Blocks at the beginning that stay; published: 1 for greedy, 4 for taylor.")
+    ] = 0,
+    keep_last: Annotated[
+        int, typer.Option(help="Blocks at the end that stay; published: 1 for greedy, 2 for taylor.")
+    ] = 0,
     budget: Annotated[
         float | None,
         typer.Option(help="Also search for blocks that can go while the loss rises by no more (nats a token)."),
@@ -45,11 +53,12 @@ def _rank(
 ) -> None:
     """Rank blocks for removal; print mergekit slices and ignore lists ready to paste (scores are measured)."""
     from peelverify.cli.console import emit_json, progress, result, say, table
-    from peelverify.cli.inputs import block_list, text_windows
+    from peelverify.cli.inputs import block_list, protected_ends, text_windows
     from peelverify.errors import DomainError, InputError
 
     names = list(dict.fromkeys(name.strip() for name in criterion.split(",")))
-    if count < 1:
+    protect = protected_ends(keep_first, keep_last)
+    if count is not None and count < 1:
         raise DomainError(f"--count needs at least 1, got {count}; it is the number of blocks to remove")
     if budget is not None and not 0 <= budget < float("inf"):
         raise DomainError(f"--budget needs a finite number from 0 on, got {budget}; it is in nats a token")
@@ -71,14 +80,20 @@ def _rank(
     ids = text_windows(model, text, tokens=tokens, window=window, part="train")
     import warnings
 
-    from peelverify.models.load import load_model
+    from peelverify.models.load import load_model, read_config, resolve_model
     from peelverify.rho.measure import PrecisionWarning
 
-    view = load_model(model)
-    if count >= view.depth:
+    directory = resolve_model(model)
+    config = read_config(directory, known=False)
+    saved = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    view = load_model(directory)
+    most = max(0, min(view.depth - 1, view.depth - sum(protect)))
+    if (count is not None and count > most) or (most == 0 and any(protect)):
         raise DomainError(
-            f"--count needs at most {view.depth - 1} for {view.depth} blocks, got {count}; one block stays"
+            f"--count needs at most {most} for {view.depth} blocks, got {count or 1}; one block stays, and those of "
+            "--keep-first and --keep-last"
         )
+    count = min(1, most) if count is None else count
     rankings = []
     with progress() as bar, warnings.catch_warnings():
         warnings.simplefilter("ignore", PrecisionWarning)
@@ -89,7 +104,8 @@ def _rank(
                 bar.update(task, completed=done, total=total)
 
             ranking = rank_layers(
-                view, ids, name, seed=seed, count=count if name == "angular" else None, on_step=step
+                view, ids, name, seed=seed, count=(count or None) if name == "angular" else None,
+                protect=protect, on_step=step,
             )
             rankings.append(ranking)
             bar.update(task, completed=1, total=1)
@@ -104,11 +120,12 @@ def _rank(
         elif budget is not None:
             task = bar.add_task("search within budget", total=None)
             found = removal_within_budget(
-                view, ids, budget, on_step=lambda done, total: bar.update(task, completed=done, total=total)
+                view, ids, budget, within=range(protect[0], view.depth - protect[1]),
+                on_step=lambda done, total: bar.update(task, completed=done, total=total),
             )
             bar.update(task, completed=1, total=1)
-    slices = {r.criterion: mergekit_slices(_kept(r.order, count), model) for r in rankings}
-    keep = {r.criterion: ignore_lists(view, r.order[-count:]) for r in rankings}
+    slices = {r.criterion: mergekit_slices(_kept(r.order, count), model, dtype=saved) for r in rankings}
+    keep = {r.criterion: ignore_lists(view, r.order[-max(1, count) :]) for r in rankings}
     matrix = agreement(rankings)
     if as_json:
         emit_json(
@@ -147,10 +164,10 @@ def _rank(
             ],
         )
     for r in rankings:
-        removed = ", ".join(map(str, sorted(r.order[:count])))
+        removed = ", ".join(map(str, sorted(r.order[:count]))) or "none"
         result(f"# {r.criterion}: {CRITERIA[r.criterion][1]}; removes {removed}")
         result(slices[r.criterion])
-        last = ", ".join(map(str, sorted(r.order[-count:])))
+        last = ", ".join(map(str, sorted(r.order[-max(1, count) :])))
         result(f"# {r.criterion}: keep {last} in full precision; llm-compressor, then ModelOpt quant_cfg")
         result(keep[r.criterion]["llm-compressor"])
         result(keep[r.criterion]["modelopt"])
@@ -167,7 +184,7 @@ def _rank(
             f"(loss {found.loss:.4f}; {found.block_evaluations} block evaluations)"
         )
         if found.removed:
-            result(mergekit_slices([t for t in range(view.depth) if t not in found.removed], model))
+            result(mergekit_slices([t for t in range(view.depth) if t not in found.removed], model, dtype=saved))
 
 
 def _kept(order: tuple[int, ...], count: int) -> list[int]:

@@ -44,6 +44,7 @@ class Settings:
         count: delete: how many blocks, in place of indices.
         criterion: delete with a count.
         seed: delete with a count.
+        protect: delete with a count: blocks at the beginning and at the end that stay; see `rank_layers`.
         token_weights: gptq, wanda, sparsegpt, and the schedule owl: a name of
             `peelverify.compress.tokenweights.TOKEN_WEIGHTS`.
     """
@@ -60,6 +61,7 @@ class Settings:
     count: int | None = None
     criterion: str = "rho"
     seed: int = 0
+    protect: tuple[int, int] = (0, 0)
     token_weights: str = "uniform"
 
 
@@ -110,9 +112,13 @@ def _delete(method: str, view: ModelView, s: Settings, ids: Tensor | None, on_st
     details: dict[str, Any] = {}
     layers = list(s.layers or ())
     if s.count is not None:
-        ranking = rank_layers(view, ids, s.criterion, seed=s.seed, count=s.count, on_step=on_step)
+        ranking = rank_layers(
+            view, ids, s.criterion, seed=s.seed, count=s.count, protect=s.protect, on_step=on_step
+        )
         layers = ranking.first(s.count)
         details = {"criterion": s.criterion, "scores": ranking.to_json()["scores"], "seed": s.seed}
+        if any(s.protect):
+            details["protect"] = list(s.protect)
     record = compression_record("delete", depth=view.depth, kept=kept_layers(view.depth, layers), **details)
     return Compressed(delete_layers(view, layers), record)
 

@@ -13,7 +13,7 @@ from peelverify.compress.copies import copy_view, weight_rows, write_rows
 from peelverify.compress.quantize import check_grid, round_to_nearest
 from peelverify.errors import DomainError
 from peelverify.evaluate.loss import perplexity
-from peelverify.evaluate.stream import as_view, check_windows, ids_digest
+from peelverify.evaluate.stream import as_view, check_windows, ids_digest, keeps_mode
 from peelverify.models.view import ModelView
 from peelverify.registry import measured
 
@@ -51,6 +51,7 @@ class BitPlan:
 
 
 @measured("a search on sampled text; certify the model that comes out for a bound")
+@keeps_mode
 def bits_within_budget(
     model: ModelView | nn.Module,
     input_ids: Tensor,

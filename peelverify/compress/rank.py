@@ -19,8 +19,16 @@ from torch.nn import functional
 
 from peelverify.compress.copies import weight_rows
 from peelverify.compress.spectrum import outlier_fraction, powerlaw_alpha
-from peelverify.errors import DomainError, InputError
-from peelverify.evaluate.stream import as_view, batches, block_outputs, check_windows, ids_digest, summed_gradients
+from peelverify.errors import DomainError, InputError, NonFiniteError
+from peelverify.evaluate.stream import (
+    as_view,
+    batches,
+    block_outputs,
+    check_windows,
+    ids_digest,
+    keeps_mode,
+    summed_gradients,
+)
 from peelverify.models.view import ModelView, Trace
 from peelverify.registry import measured
 from peelverify.rho.measure import measure_rho
@@ -40,6 +48,7 @@ class Ranking:
             block over all windows.
         ids_sha256: digest of the token ids; empty if none were needed.
         runs: for "angular", the first block of the best run of 1, 2, ... blocks; else empty.
+        protected: blocks that are not to go, ascending; they end the order.
     """
 
     criterion: str
@@ -48,16 +57,18 @@ class Ranking:
     block_evaluations: float
     ids_sha256: str = ""
     runs: tuple[int, ...] = ()
+    protected: tuple[int, ...] = ()
 
     def first(self, count: int) -> list[int]:
         """The ``count`` blocks to remove first, ascending; for "angular" the best run of that many.
 
         Raises:
-            DomainError: unless 1 <= count < number of blocks.
+            DomainError: unless 1 <= count < number of blocks, with no protected block among them.
         """
-        if not 1 <= count < len(self.order):
+        most = min(len(self.order) - 1, len(self.order) - len(self.protected))
+        if not 1 <= count <= most:
             raise DomainError(
-                f"first needs a count from 1 to {len(self.order) - 1}, got {count}; at least one block stays"
+                f"first needs a count from 1 to {most}, got {count}; at least one block stays, and every protected one"
             )
         if self.runs:
             return list(range(self.runs[count - 1], self.runs[count - 1] + count))
@@ -70,6 +81,7 @@ class Ranking:
             "scores": [s if math.isfinite(s) else None for s in self.scores],
             "order": list(self.order),
             "block_evaluations": self.block_evaluations,
+            "protected": list(self.protected),
         } | ({"first_block_of_best_run": list(self.runs)} if self.runs else {})
 
 
@@ -80,6 +92,7 @@ class _Task:
     seed: int
     weight: float
     count: int | None
+    free: list[int]  # blocks that may go
     on_step: Callable[[int, int], None] | None
 
     def step(self, done: int, total: int) -> None:
@@ -132,7 +145,7 @@ def _angular_single(task: _Task) -> _Scores:
 
 def _angular(task: _Task) -> _Scores:
     """One contiguous run of n blocks, from block l on: the least angle between h_l and h_{l+n}; ties to the first."""
-    depth = task.view.depth
+    depth, free = task.view.depth, task.free
     sums = np.zeros((depth + 1, depth + 1))  # [l, l + n]
     for trace in _traces(task):
         states = [state[:, -1:].double() for state in trace.states]
@@ -140,7 +153,9 @@ def _angular(task: _Task) -> _Scores:
             for stop in range(start + 1, depth + 1):
                 sums[start, stop] += float(_angle(states[start], states[stop]).sum())
     mean = sums / len(task.ids)
-    runs = tuple(int(np.diagonal(mean, n).argmin()) for n in range(1, depth))
+    longest = min(depth - 1, len(free))
+    starts = [np.diagonal(mean, n)[free[0] : free[-1] + 2 - n] for n in range(1, longest + 1)]
+    runs = tuple(free[0] + int(distances.argmin()) for distances in starts)
     single = np.diagonal(mean, 1).copy()
     count = task.count or 1
     run = list(range(runs[count - 1], runs[count - 1] + count)) if runs else []
@@ -222,24 +237,29 @@ def _greedy(task: _Task) -> _Scores:
     view, alive, removed = task.view, list(range(task.view.depth)), []
     scored = task.ids.shape[0] * (task.ids.shape[1] - 1)
     scores, cost, done = np.full(view.depth, np.inf), view.depth, 0
-    rounds = min(task.count or view.depth, view.depth - 1)
-    total = sum(view.depth - r for r in range(rounds))
+    rounds = min(task.count or view.depth, view.depth - 1, len(task.free))
+    total = sum(len(task.free) - r for r in range(rounds))
     traces = [view.trace(batch) for batch in batches(task.ids, 2048)]
     entering = [trace.states[:-1] for trace in traces]  # per batch: the state entering each block still there
     for trace in traces:
         trace.states, trace.logits = [], trace.logits[:0]
     for _ in range(rounds):
-        losses, winner = np.zeros(len(alive)), []
-        for place in range(len(alive)):
-            paths = []
+        losses, winner = np.full(len(alive), np.inf), []
+        for place, candidate in enumerate(alive):
+            if candidate not in task.free:
+                continue
+            loss, paths = 0.0, []
             for trace, states in zip(traces, entering, strict=True):
                 path = [*states[: place + 1]]
                 for block in alive[place + 1 :]:
                     path.append(trace.block(block, path[-1]))
-                losses[place] += float(_loss(view, trace, path[-1]))
+                loss += float(_loss(view, trace, path[-1]))
                 paths.append(path[:-1])
-            if losses[place] == losses[: place + 1].min() and place == losses[: place + 1].argmin():
+            if math.isnan(loss):
+                raise NonFiniteError(f"greedy needs finite losses, got NaN without block {candidate}; {_WIDER}")
+            if not winner or loss < losses.min():
                 winner = paths
+            losses[place] = loss
             cost += len(alive) - place - 1
             done += 1
             task.step(done, total)
@@ -249,7 +269,7 @@ def _greedy(task: _Task) -> _Scores:
         removed.append(alive.pop(place))
         entering = winner
     rest = sorted(alive, key=lambda block: scores[block])
-    if len(rest) == 1:
+    if len(alive) == 1:
         scores[rest[0]] = np.inf
     return _Scores(scores, cost, [*removed, *rest])
 
@@ -317,11 +337,14 @@ CRITERIA: dict[str, tuple[Callable[[_Task], _Scores], str]] = {
 }
 """Criterion -> (score function, one line on it)."""
 
+_WIDER = "check the weights, or load the model in a wider dtype"
+
 NO_TEXT = ("last", "random", "zd", "alpha")
 """Criteria that look at no text."""
 
 
 @measured("heuristics; none of them has a theorem about the model that is left")
+@keeps_mode
 def rank_layers(
     model: ModelView | nn.Module,
     input_ids: Tensor | None = None,
@@ -330,29 +353,33 @@ def rank_layers(
     weight: float = 0.5,
     seed: int = 0,
     count: int | None = None,
+    protect: tuple[int, int] = (0, 0),
     on_step: Callable[[int, int], None] | None = None,
 ) -> Ranking:
     """Order the blocks of a decoder for removal.
 
     Args:
-        model: a decoder; it is not changed.
+        model: a decoder; it is not changed, and a training one goes on training.
         input_ids: token ids (windows, length); "last", "random", "zd" and "alpha" need none.
         criterion: a key of `CRITERIA`.
         weight: share of rho in "blend", in [0, 1].
         seed: seed of "random" and of the noise of "rho".
         count: "greedy" stops after this many removals and orders the rest by their last losses; "angular" puts the
             best run of this many blocks first, 1 if None.
+        protect: how many blocks at the beginning and at the end are not to go; (0, 0), the default, keeps none.
+            Published: (1, 1) for "greedy" [Song2024], (4, 2) for "taylor" [Kim2024].
         on_step: called with (steps done, in all).
 
     Returns:
-        Scores and order. For "greedy" a score is the loss, nats a token, when the block was last tried on
-        top of the removals before it; a block that is left alone at the end has an infinite score. For "angular"
+        Scores and order, protected blocks last. For "greedy" a score is the loss, nats a token, when the block was
+        last tried on top of the removals before it; a block that is left alone at the end has an infinite score. For "angular"
         the scores are those of single blocks. Its runs for two numbers of blocks need not be nested, so `Ranking.first`
         gives the run of each length, and the order fits ``count`` only.
 
     Raises:
         InputError: unknown criterion, ids missing or not fit for the model.
-        DomainError: weight outside [0, 1].
+        DomainError: weight, count or protect out of range.
+        NonFiniteError: a weight, a state or a score that is NaN or infinite.
 
     Not for:
         A promise about the smaller model: certify it, or compare losses on disjoint text.
@@ -377,27 +404,49 @@ def rank_layers(
             raise InputError(f"rank_layers needs input_ids for {criterion!r}, got none; give token windows")
         ids = check_windows(view, input_ids, function="rank_layers", least=2)
         digest = ids_digest(ids)
+    free = _free(view.depth, protect)
     if count is not None and not 1 <= count < view.depth:
         raise DomainError(f"rank_layers needs 1 <= count < {view.depth}, got {count}; one block has to stay")
-    result = CRITERIA[criterion][0](_Task(view, ids, seed, weight, count, on_step))
+    if count is not None and count > len(free):
+        raise DomainError(f"rank_layers needs count <= {len(free)} with protect {protect}, got {count}; protect fewer")
+    result = CRITERIA[criterion][0](_Task(view, ids, seed, weight, count, free, on_step))
+    for t, score in enumerate(result.scores):
+        if not math.isfinite(score) and not (criterion == "greedy" and score == math.inf):
+            raise NonFiniteError(
+                f"rank_layers needs finite scores, got {score} of {criterion} for block {t}; {_WIDER}", block=t
+            )
     order = result.order if result.order is not None else np.argsort(result.scores, kind="stable").tolist()
-    return Ranking(criterion, tuple(result.scores.tolist()), tuple(order), float(result.cost), digest, result.runs)
+    kept = tuple(sorted(set(range(view.depth)) - set(free)))
+    order = (*(t for t in order if t in free), *kept)
+    return Ranking(
+        criterion, tuple(result.scores.tolist()), order, float(result.cost), digest, result.runs, kept
+    )
 
 
-def mergekit_slices(kept: list[int], name: str) -> str:
+def _free(depth: int, protect: tuple[int, int]) -> list[int]:
+    """Blocks that may go."""
+    if len(protect) != 2 or not all(isinstance(n, int) and n >= 0 for n in protect) or sum(protect) >= max(depth, 1):
+        raise DomainError(
+            f"rank_layers needs protect = (first, last) that leaves one of {depth} blocks, got {protect}; protect fewer"
+        )
+    return list(range(protect[0], depth - protect[1]))
+
+
+def mergekit_slices(kept: list[int], name: str, *, dtype: str = "float32") -> str:
     """A mergekit configuration that keeps the given blocks: consecutive ones become one slice.
 
     Args:
         kept: block indices, ascending.
-        name: path or hub id of the model.
+        name: path or hub id of the model; written in quotes.
+        dtype: of the weights to write, e.g. that of the model's files.
     """
-    lines = ["slices:"]
+    lines, quoted = ["slices:"], json.dumps(name, ensure_ascii=False)  # a JSON string is one in YAML
     start = kept[0]
     for here, following in zip(kept, [*kept[1:], None], strict=True):
         if following != here + 1:
-            lines += ["  - sources:", f"      - model: {name}", f"        layer_range: [{start}, {here + 1}]"]
+            lines += ["  - sources:", f"      - model: {quoted}", f"        layer_range: [{start}, {here + 1}]"]
             start = following if following is not None else start
-    return "\n".join([*lines, "merge_method: passthrough", "dtype: float32", ""])
+    return "\n".join([*lines, "merge_method: passthrough", f"dtype: {dtype}", ""])
 
 
 def ignore_lists(view: ModelView, blocks: Iterable[int]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from peelverify.errors import DomainError
-from peelverify.evaluate.stream import as_view, batches, check_windows, ids_digest
+from peelverify.evaluate.stream import as_view, batches, check_windows, ids_digest, keeps_mode
 from peelverify.models.view import ModelView
 from peelverify.registry import measured
 
@@ -125,6 +125,7 @@ class RemovalLosses:
 
 
 @measured("a search on sampled text; another text may prefer another set")
+@keeps_mode
 def search_removal(
     model: ModelView | nn.Module,
     input_ids: Tensor,
@@ -202,6 +203,7 @@ def _one_more(
 
 
 @measured("a search on sampled text; another text may prefer another set")
+@keeps_mode
 def removal_path(
     model: ModelView | nn.Module,
     input_ids: Tensor,
@@ -271,12 +273,14 @@ def removal_path(
 
 
 @measured("a search on sampled text; certify the model that comes out for a bound")
+@keeps_mode
 def removal_within_budget(
     model: ModelView | nn.Module,
     input_ids: Tensor,
     budget: float,
     *,
     beam: int = 1,
+    within: Iterable[int] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Removal:
     """As many blocks as can go while the loss rises by no more than a budget.
@@ -288,25 +292,32 @@ def removal_within_budget(
         input_ids: token ids (windows, length), at least two tokens a window.
         budget: allowed rise of the loss on these windows, nats a token, >= 0.
         beam: sets kept after each removal.
+        within: blocks that may go; all if None. [Song2024] keeps the first and the last.
         on_step: called with (removals tried, at most in all).
 
     Returns:
         The largest set found; empty if no block can go.
 
     Raises:
-        DomainError: budget or beam out of range. InputError: ids that do not fit the model.
+        DomainError: budget, beam or within out of range. InputError: ids that do not fit the model.
     """
     view = as_view(model)
     if not (math.isfinite(budget) and budget >= 0) or beam < 1:
         raise DomainError(f"removal_within_budget needs budget >= 0 and beam >= 1, got {budget} and {beam}")
+    free = frozenset(range(view.depth)) if within is None else frozenset(within)
+    if not free <= set(range(view.depth)):
+        raise DomainError(
+            f"removal_within_budget needs blocks of 0 to {view.depth - 1} in within, got {sorted(free)}; name others"
+        )
     input_ids = check_windows(view, input_ids, function="removal_within_budget", least=2)
     losses = RemovalLosses(view, input_ids)
     limit = losses(()) + budget
     sets, best, path = [frozenset()], frozenset(), []
-    for removal in range(view.depth - 1):
-        sets = _one_more(losses, sets, beam)
+    most = min(len(free), view.depth - 1)
+    for removal in range(most):
+        sets = _one_more(losses, sets, beam, within=free)
         if on_step is not None:
-            on_step(removal + 1, view.depth - 1)
+            on_step(removal + 1, most)
         if losses(sets[0]) > limit:
             break
         best = sets[0]

@@ -125,10 +125,15 @@ def outlier_fraction(weights: list[Tensor]) -> float:
     """Fraction of the weights of a block above one standard deviation over their mean (the ZD score).
 
     Args:
-        weights: the matrices of one block.
+        weights: the matrices of one block, finite.
+
+    Raises:
+        NonFiniteError: NaN or infinity.
 
     Source:
         [Dumitru2024]; smaller is said to mean more important.
     """
     flat = torch.cat([w.double().flatten() for w in weights])
+    if not torch.isfinite(flat).all():
+        raise NonFiniteError("outlier_fraction needs finite weights, got NaN or infinity; check the matrices")
     return float(((flat - flat.mean()) / flat.std(unbiased=False) > 1).double().mean())

@@ -10,7 +10,8 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,8 @@ from peelverify.errors import InputError, NonFiniteError
 from peelverify.models.view import ModelView, check_ids
 
 __all__ = [
-    "OnStep", "as_view", "batches", "block_outputs", "check_windows", "ids_digest", "last_states",
-    "logit_chunks", "run_backbone", "standard_error", "summed_gradients",
+    "OnStep", "as_view", "batches", "block_outputs", "check_windows", "ids_digest", "keeps_mode",
+    "last_states", "logit_chunks", "run_backbone", "standard_error", "summed_gradients",
 ]
 
 OnStep = Callable[[int, int], None]
@@ -30,10 +31,32 @@ OnStep = Callable[[int, int], None]
 _BATCH_TOKENS = 4096
 _CHUNK_ENTRIES = 1 << 23
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 def as_view(model: ModelView | nn.Module) -> ModelView:
     """The view of a model; a `transformers` module is wrapped, a view is returned as it is."""
     return model if isinstance(model, ModelView) else ModelView(model)
+
+
+def keeps_mode(function: Callable[P, R]) -> Callable[P, R]:
+    """Run a function with the models among its arguments in evaluation mode, and give each part its own mode back."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = [x.model if isinstance(x, ModelView) else x for x in (*args, *kwargs.values())]
+        models = [x for x in given if isinstance(x, nn.Module)]
+        modes = [(module, module.training) for model in models for module in model.modules()]
+        try:
+            for model in models:
+                model.eval()
+            return function(*args, **kwargs)
+        finally:
+            for module, training in modes:
+                module.training = training
+
+    return run
 
 
 def check_windows(view: ModelView, input_ids: Tensor, *, function: str, least: int = 1) -> Tensor:

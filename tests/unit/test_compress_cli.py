@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
@@ -23,6 +24,16 @@ def run(*words: object) -> str:
     done = CliRunner().invoke(app, [str(w) for w in words], catch_exceptions=False)
     assert done.exit_code == 0, done.stderr
     return done.stdout
+
+
+def save_small(path, *, blocks, dtype=torch.float32):
+    """A saved small Llama with its tokenizer."""
+    from peelverify.models import save_model
+    from peelverify.models.small import byte_tokenizer, small_decoder
+
+    view = small_decoder("llama", blocks=blocks, width=32, heads=4, length=64)
+    view.model.to(dtype)
+    return save_model(view, path, tokenizer=byte_tokenizer())
 
 
 def test_rho_prints_a_table_and_writes_a_file(model_dirs, tmp_path):
@@ -44,6 +55,44 @@ def test_rank_prints_scores_agreement_and_slices(model_dirs):
     assert data["schema"] == "peelverify.rank/1"
     assert [r["criterion"] for r in data["rankings"]] == names.split(",")
     assert all(len(layers) == 2 for layers in data["remove"].values())
+
+
+def test_rank_ranks_a_model_of_one_block(tmp_path):
+    """One block has its scores and stays; asking for one to go is refused."""
+    one = save_small(tmp_path / "one", blocks=1)
+    data = json.loads(run("rank", one, *FAST, "--criterion", "rho,angular,greedy,skip_score", "--json"))
+    assert data["blocks"] == 1 and all(r["order"] == [0] for r in data["rankings"])
+    assert all(gone == [] for gone in data["remove"].values())
+    assert "removes none" in run("rank", one, *FAST, "--budget", 1)
+    with pytest.raises(DomainError, match="--count"):
+        run("rank", one, *FAST, "--count", 1)
+
+
+def test_rank_and_compress_keep_the_blocks_that_are_named(model_dirs, tmp_path):
+    """The published barriers: blocks kept at either end are not removed, by criteria and by the budget."""
+    keep = ("--keep-first", 1, "--keep-last", 1)
+    data = json.loads(run("rank", model_dirs["llama"], *FAST, "--criterion", "last,greedy", "--budget", 100, *keep,
+                          "--json"))
+    assert set(map(tuple, data["remove"].values())) == {(1,)}
+    assert data["within_budget"]["removed"] == [1]
+    assert [r["protected"] for r in data["rankings"]] == [[0, 2]] * 2
+    done = json.loads(run("compress", model_dirs["llama"], *FAST, "--method", "delete", "--count", 1, "--criterion",
+                          "last", *keep, "--out", tmp_path / "out", "--json"))
+    assert done["kept"] == [0, 2] and done["settings"]["protect"] == [1, 1]
+    for words in (("rank", "--count", 2), ("compress", "--method", "delete", "--count", 2, "--out", tmp_path / "b")):
+        with pytest.raises(DomainError, match="--count"):
+            run(words[0], model_dirs["llama"], *words[1:], *FAST, *keep)
+    assert not (tmp_path / "b").exists()
+
+
+def test_rank_writes_the_dtype_of_the_files(tmp_path):
+    """The mergekit slices carry the dtype that the model was saved in."""
+    import yaml
+
+    half = save_small(tmp_path / "a: b #1", blocks=2, dtype=torch.bfloat16)
+    data = json.loads(run("rank", half, *FAST, "--criterion", "last", "--json"))
+    found = yaml.safe_load(data["mergekit_slices"]["last"])
+    assert found["dtype"] == "bfloat16" and found["slices"][0]["sources"][0]["model"] == str(half)
 
 
 def test_rank_turned_round_by_a_budget(model_dirs):

@@ -13,10 +13,11 @@ from torch.nn import functional
 
 from peelverify.compress import CRITERIA, delete_layers, mergekit_slices, rank_layers
 from peelverify.compress.rank import Ranking, agreement
-from peelverify.errors import DomainError, InputError
+from peelverify.errors import DomainError, InputError, NonFiniteError
 from peelverify.evaluate import perplexity
 from peelverify.models import load_model
 from peelverify.models.small import small_decoder
+from peelverify.models.view import ModelView
 from peelverify.rho import measure_rho
 
 FAMILIES = ("llama", "gpt2", "qwen2")
@@ -293,14 +294,111 @@ def test_agreement_is_kendalls_tau():
     assert agreement([a, a, b])[0] == pytest.approx([1, 1, -1])
 
 
-def test_mergekit_slices_cover_the_kept_blocks():
-    """Consecutive blocks are one half-open range each; all kept blocks are covered once."""
-    import re
+@pytest.mark.parametrize(
+    "name", ["org/name", "x #1", "a: b", "- dash", "quote\" and 'single'", "true", "1.0", "back\\slash", "\U0001f600 x"]
+)
+def test_mergekit_slices_cover_the_kept_blocks(name):
+    """As YAML: consecutive blocks are one half-open range each, and name and dtype are read back as they are."""
+    import yaml
 
-    text = mergekit_slices([0, 1, 4, 6, 7], "org/name")
-    ranges = [(int(a), int(b)) for a, b in re.findall(r"layer_range: \[(\d+), (\d+)\]", text)]
-    assert ranges == [(0, 2), (4, 5), (6, 8)]
-    assert text.count("model: org/name") == 3 and "merge_method: passthrough" in text
+    found = yaml.safe_load(mergekit_slices([0, 1, 4, 6, 7], name, dtype="bfloat16"))
+    sources = [source for one in found["slices"] for source in one["sources"]]
+    assert [source["layer_range"] for source in sources] == [[0, 2], [4, 5], [6, 8]]
+    assert {source["model"] for source in sources} == {name}
+    assert found["merge_method"] == "passthrough" and found["dtype"] == "bfloat16"
+
+
+def five_blocks(seed=4):
+    """Five blocks that matter, each to another degree; the first and the last least."""
+    view = small_decoder("llama", blocks=5, width=32, heads=4, length=64, seed=seed)
+    with torch.no_grad():
+        for scale, block in zip((1, 40, 30, 50, 2), view.blocks, strict=True):
+            block.mlp.down_proj.weight *= scale
+            block.self_attn.o_proj.weight *= scale
+    return view
+
+
+def test_greedy_with_its_published_barrier_equals_brute_force(ids):
+    """With the first and the last block kept, the order is that of really deleting every other block in turn."""
+    view = five_blocks()
+    free = rank_layers(view, ids, "greedy")
+    assert set(free.order[:2]) & {0, 4}  # without the barrier one of them goes early
+    ranking = rank_layers(view, ids, "greedy", protect=(1, 1))
+    removed = []
+    while len(removed) < 3:
+        losses = {t: loss_without(view, ids, [*removed, t]) for t in (1, 2, 3) if t not in removed}
+        removed.append(min(losses, key=losses.get))
+        assert ranking.scores[removed[-1]] == pytest.approx(losses[removed[-1]], rel=1e-5)
+    assert list(ranking.order) == [*removed, 0, 4] and ranking.protected == (0, 4)
+    assert ranking.first(3) == [1, 2, 3]
+    with pytest.raises(DomainError, match="from 1 to 3, got 4"):
+        ranking.first(4)
+    assert ranking.scores[0] == ranking.scores[4] == math.inf
+    assert ranking.to_json()["protected"] == [0, 4]
+
+
+def test_greedy_with_a_barrier_counts_the_blocks_that_it_runs(ids):
+    """The stated cost is the number of block calls, also where blocks are kept."""
+    view = five_blocks()
+    view.trace(ids)
+    runs = []
+    handles = [b.register_forward_hook(lambda m, a, o: runs.append(1)) for b in view.blocks]
+    steps = []
+    ranking = rank_layers(view, ids, "greedy", protect=(1, 1), on_step=lambda done, total: steps.append((done, total)))
+    for handle in handles:
+        handle.remove()
+    assert ranking.block_evaluations == len(runs)
+    assert steps[-1] == (6, 6)
+
+
+@pytest.mark.parametrize("criterion", list(CRITERIA))
+def test_protected_blocks_never_go(ids, criterion):
+    """By every criterion the kept blocks come last, with the measured scores of the others unchanged."""
+    view = five_blocks()
+    plain, kept = rank_layers(view, ids, criterion), rank_layers(view, ids, criterion, protect=(2, 1))
+    assert kept.order[-3:] == (0, 1, 4)
+    assert sorted(kept.order[:2]) == kept.first(2) == [2, 3]
+    if criterion != "greedy":
+        assert kept.scores == plain.scores
+        assert kept.order[:2] == tuple(t for t in plain.order if t in (2, 3))
+
+
+@pytest.mark.parametrize("protect", [(3, 2), (5, 0), (0, 6), (-1, 0), (1,), (1.5, 0)])
+def test_impossible_protection_is_refused(ids, protect):
+    """Two whole numbers from 0 on that leave a block."""
+    with pytest.raises(DomainError, match="rank_layers needs protect"):
+        rank_layers(five_blocks(), ids, "last", protect=protect)
+
+
+@pytest.mark.parametrize("criterion", sorted(set(CRITERIA) - {"last", "random"}))
+def test_blocks_are_not_ranked_by_nan(ids, criterion):
+    """A weight that is NaN gives an error and no order, by every criterion that looks at weights or states."""
+    view = five_blocks()
+    with torch.no_grad():
+        view.blocks[2].mlp.up_proj.weight[0, 0] = math.nan
+    with pytest.raises(NonFiniteError):
+        rank_layers(view, ids, criterion)
+
+
+@pytest.mark.parametrize("criterion", list(CRITERIA))
+def test_training_mode_is_that_of_the_caller(ids, criterion):
+    """A model that was training goes on training, each part as it was; with dropout the scores are still those of
+    evaluation."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=256, n_positions=64, n_embd=32, n_layer=3, n_head=4, bos_token_id=0, eos_token_id=0)
+    )
+    wanted = rank_layers(model.eval(), ids, criterion).scores
+    model.train()
+    model.transformer.h[1].eval()
+    before = [m.training for m in model.modules()]
+    assert rank_layers(model, ids, criterion).scores == wanted
+    assert [m.training for m in model.modules()] == before
+    view = ModelView(model)
+    model.train()
+    assert rank_layers(view, ids, criterion).scores == wanted and model.training
 
 
 @pytest.mark.parametrize(

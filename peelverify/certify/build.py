@@ -87,6 +87,11 @@ def _signed(interval: Interval) -> list[str]:
     return [spell(x) for x in checker.round_out(interval.lo, interval.hi)]
 
 
+def _decimal(x: float) -> str:
+    """A measured number as text, short also where it is huge."""
+    return f"{x:.9f}" if abs(x) < 1e15 else f"{x:.9g}"
+
+
 def _portable(last: Interval, reruns: Sequence[Interval]) -> tuple[str, str]:
     """Margin and portable bound from a number of the certified execution and the same number in each re-run."""
     spread = max(max(abs(e.hi - last.lo), abs(last.hi - e.lo)) for e in reruns)
@@ -218,8 +223,8 @@ def measure_numbers(
     count = len(found.windows)
     frequency = torch.bincount(ids.flatten().cpu()).double() / ids.numel()
     measured = {
-        "loss_original": f"{sum(w.loss_original for w in found.windows) / count:.9f}",
-        "loss_compressed": f"{sum(w.loss_compressed for w in found.windows) / count:.9f}",
+        "loss_original": _decimal(sum(w.loss_original for w in found.windows) / count),
+        "loss_compressed": _decimal(sum(w.loss_compressed for w in found.windows) / count),
         "token_entropy_nats": f"{float(torch.special.entr(frequency).sum()):.6f}",
     }
     return numbers, measured, found.seconds

@@ -234,6 +234,17 @@ def test_errors_whose_squares_vanish_in_float64_are_certified(size: float, ids) 
         assert 0 < low <= high < 1e4 * Fraction(size)
 
 
+def test_huge_logits_are_certified(ids) -> None:
+    """Logits of 1e290: errors whose squares leave float64, losses that are huge, no divergence in decimals."""
+    one, two = (load_model_in_memory(ids) for _ in range(2))
+    with torch.no_grad():
+        for view in (one, two):
+            view.lm_head.weight.mul_(1e290)
+        two.blocks[1].mlp.down_proj.weight.mul_(1.01)
+    certificate = certify(one, two, ids, lean=False, every_input=False)
+    assert checker.check(certificate.document)["direct"] > 10**280
+
+
 def load_model_in_memory(ids: torch.Tensor) -> ModelView:
     """A small float64 Llama."""
     view = small_family("llama", ids, steps=2)

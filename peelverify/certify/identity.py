@@ -108,6 +108,7 @@ def open_model(
 
     Raises:
         NotStreamable: if ``stream`` is True and it cannot be done.
+        InputError: a model in memory whose own logits are not those of its parts.
     """
     pinned = None
     if isinstance(model, (str, os.PathLike)):
@@ -129,6 +130,8 @@ def open_model(
             total.update(f"{key}:{tuple(tensor.shape)}:{tensor.dtype}\n".encode())
             total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         files = {"state_dict": total.hexdigest()}
+    if isinstance(source, WholeModel):
+        source.check_logits()
     facts = {
         "name": name,
         "family": view.config.model_type,

@@ -213,6 +213,27 @@ class BlockSource:
 class WholeModel(BlockSource):
     """A decoder that is in memory."""
 
+    @torch.no_grad()
+    def check_logits(self) -> None:
+        """Confirm on a short window that embedding, blocks and head give the model's own logits to the last bit.
+
+        Raises:
+            InputError: if they do not: its forward pass does more than its parts, or something else.
+        """
+        count = self.view.vocabulary
+        ids = torch.tensor([[i * (count - 1) // 7 for i in range(8)]], device=self.device)
+        with self.front(ids) as embed:
+            state, calls = embed(ids)
+        for call, block in zip(calls, self.view.blocks, strict=True):
+            state = call.run(block, state)
+        found, own = self.view.head(state), self.view.model(input_ids=ids, use_cache=False, return_dict=True).logits
+        if found.shape != own.shape or not torch.equal(found.nan_to_num(), own.nan_to_num()):
+            raise InputError(
+                f"certify needs a model whose logits are those of its embedding, blocks and head in order, got a "
+                f"{type(self.view.model).__name__} whose own logits differ from them; remove hooks, scales of the "
+                "logits and changes of its forward pass"
+            )
+
 
 @contextmanager
 def _without_weights() -> Iterator[None]:

@@ -2,13 +2,14 @@
 
 Paths start at the ``...ForCausalLM`` module. A family is supported when a plain forward pass equals
 embedding -> blocks in order -> ``norm`` -> ``project`` -> ``head`` (-> soft cap), which
-`peelverify.models.view.ModelView` checks to the last bit on first use.
+`peelverify.models.view.ModelView` checks to the last bit on first use. What a configuration says beside that, such as
+a scale of the logits that the architecture does not read, has no effect on the model and none here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from peelverify.errors import InputError
@@ -28,6 +29,8 @@ class Family:
         attention_out: linear map that writes attention into the residual stream, relative to a block.
         mlp_out: linear map that writes the MLP into the residual stream, relative to a block.
         project: optional projection between final norm and head.
+        soft_cap: key of the configuration with the size that logits are softly capped to, where the architecture
+            reads one.
     """
 
     embedding: str
@@ -37,8 +40,10 @@ class Family:
     attention_out: str = "self_attn.o_proj"
     mlp_out: str = "mlp.down_proj"
     project: str | None = None
+    soft_cap: str | None = None
 
 
+_CAP = "final_logit_softcapping"
 _LLAMA = Family("model.embed_tokens", "model.layers", "model.norm")
 
 FAMILIES: dict[str, Family] = {
@@ -47,7 +52,7 @@ FAMILIES: dict[str, Family] = {
     "qwen2": _LLAMA,
     "qwen3": _LLAMA,
     "phi3": _LLAMA,
-    "gemma2": _LLAMA,
+    "gemma2": replace(_LLAMA, soft_cap=_CAP),
     "gpt2": Family(
         "transformer.wte", "transformer.h", "transformer.ln_f",
         attention_out="attn.c_proj", mlp_out="mlp.c_proj",
@@ -115,8 +120,9 @@ def find_family(model: Any) -> Family:
     """Find the parts of a decoder of an unlisted family by their shape: for measuring, not for certificates.
 
     The blocks are the one ``ModuleList`` of as many equal members as the configuration has layers; the final norm is
-    the module beside it whose class is called a norm; embedding and head are what the model itself names. Whether they
-    reproduce the model's own logits is checked by `peelverify.models.view.ModelView` on first use.
+    the module beside it whose class is called a norm; embedding and head are what the model itself names; logits
+    are softly capped if those of a short pass are. Whether all this gives the model's own logits is checked by
+    `peelverify.models.view.ModelView` on first use.
 
     Args:
         model: a ``...ForCausalLM`` module of `transformers`.
@@ -167,4 +173,23 @@ def find_family(model: Any) -> Family:
     others = [n for n in writers if n not in attention]
     if not attention or not others:
         raise stop("attention and MLP", f"linear maps {', '.join(out)}")
-    return Family(embedding, lists[0], norms[0], head, attention[-1], others[-1])
+    found = Family(embedding, lists[0], norms[0], head, attention[-1], others[-1])
+    return replace(found, soft_cap=_CAP) if _caps(model, named[head]) else found
+
+
+def _caps(model: Any, head: Any) -> bool:
+    """Whether the model's own logits are what its head gives, softly capped; told by a pass over two tokens."""
+    import torch
+
+    cap = getattr(model.config, _CAP, None)
+    if not cap:
+        return False
+    seen: list[torch.Tensor] = []
+    handle = head.register_forward_hook(lambda module, args, output: seen.append(output))
+    try:
+        with torch.no_grad():
+            ids = torch.zeros((1, 2), dtype=torch.long, device=head.weight.device)
+            logits = model(input_ids=ids, use_cache=False).logits
+    finally:
+        handle.remove()
+    return not torch.equal(seen[-1], logits) and torch.equal(torch.tanh(seen[-1] / cap) * cap, logits)

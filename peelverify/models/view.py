@@ -142,9 +142,14 @@ class ModelView:
         out = self.norm(state) if self.norm is not None else state
         return out if self.project is None else self.project(out)
 
+    @property
+    def soft_cap(self) -> float | None:
+        """Size that logits are softly capped to; None where the architecture does not cap them."""
+        return None if self.family.soft_cap is None else getattr(self.config, self.family.soft_cap, None)
+
     def cap(self, logits: Tensor) -> Tensor:
         """Logits from what the head's linear map gives: Gemma-2 caps them softly."""
-        cap = getattr(self.config, "final_logit_softcapping", None)
+        cap = self.soft_cap
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def linears(self, index: int) -> dict[str, nn.Module]:

@@ -154,6 +154,4 @@ def head_with(view: ModelView, moved: Mapping[str, Tensor], state: Tensor) -> Te
     out = state if view.norm is None else call(view.norm, "norm", state)
     if view.project is not None:
         out = view.project(out)
-    out = call(view.lm_head, "head", out)
-    cap = getattr(view.config, "final_logit_softcapping", None)
-    return out if cap is None else torch.tanh(out / cap) * cap
+    return view.cap(call(view.lm_head, "head", out))

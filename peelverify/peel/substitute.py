@@ -392,7 +392,7 @@ def substitute(
             index, f"{family.blocks}.{index}", gain, low, high, error, eta, tuple(moves), chosen, bracket, scaled,
         ))
     head = None
-    if brackets and getattr(view.config, "final_logit_softcapping", None) is None:
+    if brackets and view.soft_cap is None:
         last = traces[0].states[-1]
         normed = last if view.norm is None else view.norm(last)
         if view.project is not None:

@@ -338,11 +338,9 @@ class _Chains:
         normed = state if witness.norm is None else witness.norm(state)
         if witness.project is not None:
             normed = witness.project(normed)
-        cap = getattr(witness.config, "final_logit_softcapping", None)
 
         def logits(rows: slice) -> Tensor:
-            out = witness.lm_head(normed[rows])
-            return out if cap is None else torch.tanh(out / cap) * cap
+            return witness.cap(witness.lm_head(normed[rows]))
 
         bias = [] if getattr(witness.lm_head, "bias", None) is None else [witness.lm_head.bias]
         fit_head(

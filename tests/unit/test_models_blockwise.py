@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from peelverify.certify import certify
+from peelverify.certify.identity import open_model
 from peelverify.errors import ArtifactError, InputError, NonFiniteError
-from peelverify.models import FAMILIES, blockwise, load_model, save_model
+from peelverify.models import FAMILIES, ModelView, blockwise, load_model, save_model
 from peelverify.models.blockwise import NotStreamable, StreamedModel, WholeModel
-from tests.families import small_family
+from tests.families import small_family, untrained_family
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +199,69 @@ def test_a_head_that_is_not_finite_is_refused_where_it_is_read(family_dirs, ids,
         assert torch.isfinite(matrix[:8]).all()
         with pytest.raises(NonFiniteError, match="lm_head"):
             matrix[250:]
+
+
+def test_a_model_whose_forward_pass_does_more_is_refused(family_dirs, ids) -> None:
+    """A subclass that scales its logits, one that scales its embedding, a hook: the parts are not the model."""
+    def scaled(model):
+        class Scaled(type(model)):
+            def forward(self, *args, **kwargs):
+                found = super().forward(*args, **kwargs)
+                found.logits = found.logits * 50
+                return found
+
+        model.__class__ = Scaled
+
+    def embedded(model):
+        class Embedded(type(model)):
+            def forward(self, input_ids=None, **kwargs):
+                return super().forward(inputs_embeds=2 * self.get_input_embeddings()(input_ids), **kwargs)
+
+        model.__class__ = Embedded
+
+    def hooked(model):
+        model.lm_head.register_forward_hook(lambda module, args, output: output + output[..., :1].floor())
+        model.register_forward_hook(lambda module, args, output: output.__class__(logits=output.logits + 1))
+
+    for change in (scaled, embedded, hooked):
+        view = load_model(family_dirs["llama"])
+        WholeModel(view).check_logits()
+        change(view.model)
+        with pytest.raises(InputError, match="own logits differ"):
+            open_model(view.model)
+        with pytest.raises(InputError, match="own logits differ"):
+            certify(load_model(family_dirs["llama"]), view, ids, lean=False)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_the_parts_of_every_family_give_its_own_logits(family, dtype, family_dirs) -> None:
+    """The check before certifying passes, for both attention implementations."""
+    for attention in ("auto", "eager"):
+        WholeModel(load_model(family_dirs[family], dtype=dtype, attention=attention)).check_logits()
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_keys_that_scale_or_cap_logits_do_what_the_architecture_does(family, family_dirs, ids, tmp_path: Path) -> None:
+    """Gemma-2 reads a soft cap; no other listed family reads one, nor a scale: parts on disk follow the whole model."""
+    path = rewritten(family_dirs[family], tmp_path / "odd", lambda tensors: None)
+    file = path / "config.json"
+    odd = {
+        "final_logit_softcapping": 0.125, "logit_scale": 3.0, "logits_scaling": 7.0, "logit_soft_cap": 0.1,
+        "embedding_multiplier": 5.0, "residual_multiplier": 0.3, "lm_head_multiplier": 9.0, "mup_scale": 2.0,
+    }
+    file.write_text(json.dumps(json.loads(file.read_text()) | odd))
+    own = load_model(path).model(input_ids=ids).logits.detach()
+    assert bool(own.abs().max() <= 0.125) == (family == "gemma2")
+    assert torch.equal(states_of(StreamedModel(path), ids)[1], own)
+    view = load_model(path)
+    assert torch.equal(view.trace(ids).logits, own)
+    assert (view.soft_cap is None) == (family != "gemma2")
+
+
+def test_an_unlisted_family_is_capped_if_its_own_logits_are(ids) -> None:
+    """The key alone says nothing: the finder compares with a pass of the model itself."""
+    for kind, capped in (("stablelm", False), ("nanochat", True), ("phi", False)):
+        view = ModelView(untrained_family(kind, 0, final_logit_softcapping=0.125))
+        assert (view.soft_cap == 0.125) == capped
+        assert torch.equal(view.trace(ids).logits, view.model(input_ids=ids).logits)

@@ -34,7 +34,9 @@ def compress_command(
     pattern: Annotated[str | None, typer.Option(help="Pruning: N:M instead, e.g. 2:4.")] = None,
     schedule: Annotated[
         str | None,
-        typer.Option(help="Pruning: uniform, increasing, decreasing, owl, alpha or rho, at the exact total."),
+        typer.Option(
+            help="Pruning: uniform, increasing, decreasing, owl, alpha, alphapruning or rho, at the exact total."
+        ),
     ] = None,
     strength: Annotated[float, typer.Option(help="Pruning: how far the schedule departs from level.")] = 0.08,
     layers: Annotated[str | None, typer.Option(help="delete: block indices, e.g. 2,5.")] = None,

@@ -372,9 +372,9 @@ def rank_layers(
 
     Returns:
         Scores and order, protected blocks last. For "greedy" a score is the loss, nats a token, when the block was
-        last tried on top of the removals before it; a block that is left alone at the end has an infinite score. For "angular"
-        the scores are those of single blocks. Its runs for two numbers of blocks need not be nested, so `Ranking.first`
-        gives the run of each length, and the order fits ``count`` only.
+        last tried on top of the removals before it; a block that is left alone at the end has an infinite score. For
+        "angular" the scores are those of single blocks. Its runs for two numbers of blocks need not be nested, so
+        `Ranking.first` gives the run of each length, and the order fits ``count`` only.
 
     Raises:
         InputError: unknown criterion, ids missing or not fit for the model.

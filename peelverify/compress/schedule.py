@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from peelverify.compress.calibrate import BlockWalk, input_energy
 from peelverify.compress.copies import linear_maps, weight_rows
 from peelverify.compress.prune import check_sparsity, wanda_score
-from peelverify.compress.spectrum import powerlaw_alpha
+from peelverify.compress.spectrum import Fit, powerlaw_alpha
 from peelverify.errors import DomainError, InputError, NumericalError
 from peelverify.evaluate.stream import as_view, check_windows
 from peelverify.models.view import ModelView
@@ -167,15 +167,26 @@ def _owl(task: _Task) -> _Preference:
     return -_spread(shares, task.strength), shares
 
 
-def _alpha(task: _Task) -> _Preference:
-    alphas = np.array(
+def _alphas(task: _Task, fit: Fit) -> np.ndarray:
+    return np.array(
         [
-            np.mean([powerlaw_alpha(weight_rows(m)).alpha for m in task.view.linears(t).values()])
+            np.mean([powerlaw_alpha(weight_rows(m), fit=fit).alpha for m in task.view.linears(t).values()])
             for t in range(task.view.depth)
         ]
     )
+
+
+def _alpha(task: _Task) -> _Preference:
+    alphas = _alphas(task, "peak")
     factor = 1 + _spread(alphas, task.strength)
     return task.total * factor, alphas
+
+
+def _alphapruning(task: _Task) -> _Preference:
+    """As released: factors scaled until their mean by size is 1. The shift that follows is then zero but for clips."""
+    alphas = _alphas(task, "alphapruning")
+    factor = 1 + _spread(alphas, task.strength)
+    return task.total * factor * (task.sizes.sum() / float(task.sizes @ factor)), alphas
 
 
 def _rho(task: _Task) -> _Preference:
@@ -189,7 +200,8 @@ SCHEDULES: dict[str, tuple[Callable[[_Task], _Preference], str]] = {
     "increasing": (_increasing, "rises linearly with depth by 2 strength"),
     "decreasing": (_decreasing, "falls linearly with depth by 2 strength"),
     "owl": (_owl, "less where more Wanda scores are outliers; within strength of the mean [Yin2024]"),
-    "alpha": (_alpha, "more where spectra are less heavy-tailed; factors 1 -+ strength [Lu2024]"),
+    "alpha": (_alpha, "more where spectra are less heavy-tailed; factors 1 -+ strength, shifted, fit at the mode"),
+    "alphapruning": (_alphapruning, "the same with the released fit and scaling [Lu2024]"),
     "rho": (_rho, "less where the product of later rho is large; within strength of the mean"),
 }
 """Schedule -> (rule, one line on it)."""
@@ -212,7 +224,7 @@ def sparsity_schedule(
         total: sparsity over all linear maps of all blocks, in (0.01, 0.99).
         kind: a key of `SCHEDULES`.
         strength: half of the largest difference between blocks, before clipping; >= 0. Published: 0.08 for
-            OWL; for "alpha" it is relative, 0.3 with Wanda.
+            OWL; for "alpha" and "alphapruning" it is relative, 0.3 with Wanda.
         input_ids: calibration ids (windows, length), needed by "owl" and "rho".
         token_weights: how much each token counts in the input energies of "owl"; see `prune_model`.
 
@@ -221,8 +233,10 @@ def sparsity_schedule(
         InputError: unknown kind, or ids missing or unfit.
 
     Source:
-        [Yin2024], [Lu2024]. Deviation: totals match to the unit, by a shift where the published code scales or
-        leaves the total to rounding.
+        [Yin2024], [Lu2024]. Deviations: (1) totals match to the unit, where the published code leaves them to rounding;
+        (2) block sparsities are clipped to [0.01, 0.99]; (3) "alpha" reaches the total by a shift, so that the
+        differences between blocks are 2 strength total at most, and fits near the mode; "alphapruning" scales, and fits
+        as released (`powerlaw_fit`), in float64 where that is float32; (4) eigenvalues that are zero are left out.
     """
     view = as_view(model)
     check_sparsity(total, function="sparsity_schedule")

@@ -13,7 +13,9 @@ from torch import Tensor
 from peelverify.errors import DomainError, InputError, NonFiniteError, ShapeError
 from peelverify.registry import measured
 
-__all__ = ["PowerLaw", "outlier_fraction", "powerlaw_alpha", "powerlaw_fit"]
+__all__ = ["Fit", "PowerLaw", "outlier_fraction", "powerlaw_alpha", "powerlaw_fit"]
+
+Fit = Literal["search", "median", "peak", "alphapruning"]
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,16 @@ class PowerLaw:
 
 
 def powerlaw_fit(
-    values: np.ndarray, *, fit: Literal["search", "median", "peak"] = "search", least_tail: int = 2
+    values: np.ndarray, *, fit: Fit = "search", least_tail: int = 2
 ) -> PowerLaw:
     """Fit a power law to positive values.
 
     Args:
         values: (n,) positive.
-        fit: "search" takes the start of the tail with the least Kolmogorov-Smirnov distance, "median" the
-            median, "peak" searches near the mode of the histogram of log10 (100 bins), up to 1.5 times it.
+        fit: "search" takes the start of the tail with the least Kolmogorov-Smirnov distance, "median" the (lower)
+            median. With x the left edge of the fullest of 100 bins of log10, "peak" searches from 0.95 x to 1.5 x.
+            "alphapruning" searches from log10(0.95 x) to 1.5 x, which is what the released code of [Lu2024] does: it
+            compares eigenvalues with a logarithm, so that its lower limit hardly ever holds.
         least_tail: fewest values in a tail; a candidate start with fewer is not considered.
 
     Raises:
@@ -66,13 +70,14 @@ def powerlaw_fit(
     starts = np.arange(n - max(2, least_tail) + 1)
     if fit == "median":
         starts = np.array([(n - 1) // 2])
-    elif fit == "peak":
+    elif fit in ("peak", "alphapruning"):
         counts, edges = np.histogram(np.log10(x), bins=100)
         left = 10 ** edges[counts.argmax()]
-        near = starts[(x[starts] > 0.95 * left) & (x[starts] < 1.5 * left)]
+        lower = 0.95 * left if fit == "peak" else math.log10(0.95 * left)
+        near = starts[(x[starts] >= lower) & (x[starts] <= 1.5 * left)]
         starts = near if len(near) else starts
     elif fit != "search":
-        raise InputError(f"powerlaw_fit needs fit 'search', 'median' or 'peak', got {fit!r}; name one of them")
+        raise InputError(f"powerlaw_fit needs fit 'search', 'median', 'peak' or 'alphapruning', got {fit!r}; name one")
     sums = np.cumsum(logs[::-1])[::-1]  # sum of logs from i on
     best: PowerLaw | None = None
     for i in starts:
@@ -93,14 +98,15 @@ def powerlaw_fit(
 @measured("a statistic of a spectrum; no theorem ties it to what a layer is worth")
 @torch.no_grad()
 def powerlaw_alpha(
-    weight: Tensor, *, fit: Literal["search", "median", "peak"] = "peak", threshold: float = 1e-5
+    weight: Tensor, *, fit: Fit = "peak", threshold: float | None = None
 ) -> PowerLaw:
     """Power-law exponent of the eigenvalues of ``W^T W`` (squared singular values, not normalised).
 
     Args:
         weight: (outputs, inputs), finite.
-        fit: see `powerlaw_fit`; "peak" is the default of AlphaPruning, "search" that of weightwatcher.
-        threshold: eigenvalues at or below it are not used.
+        fit: see `powerlaw_fit`; "search" is the default of weightwatcher, "alphapruning" that of the released code of
+            AlphaPruning, "peak" the same with a lower limit near the mode, as its name there says.
+        threshold: eigenvalues at or below it are not used; if None 0 for "alphapruning", else 1e-5.
 
     Raises:
         ShapeError: not a matrix. NonFiniteError: NaN or infinity. InputError, DomainError: see `powerlaw_fit`.
@@ -116,6 +122,8 @@ def powerlaw_alpha(
     if not torch.isfinite(weight).all():
         raise NonFiniteError("powerlaw_alpha needs finite weights, got NaN or infinity; check the matrix")
     eigenvalues = torch.linalg.svdvals(weight.double()).square().cpu().numpy()
+    if threshold is None:
+        threshold = 0.0 if fit == "alphapruning" else 1e-5
     return powerlaw_fit(eigenvalues[eigenvalues > threshold], fit=fit)
 
 

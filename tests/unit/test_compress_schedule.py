@@ -186,6 +186,75 @@ def test_alpha_does_not_depend_on_scale(scale, seed):
     assert a.alpha == pytest.approx(b.alpha, rel=1e-9)
 
 
+def matrix_with_decaying_columns(seed):
+    """96 x 256; half of the seeds at a small scale, so that the mode of the spectrum lies below and above 1."""
+    generator = torch.Generator().manual_seed(seed)
+    scales = torch.diag(torch.rand(256, generator=generator) ** 2 * 2 + 0.1)
+    return torch.randn(96, 256, generator=generator) @ scales / (8 if seed % 2 else 1)
+
+
+def alpha_near_the_mode(weight, *, lower):
+    """Independent account of both fits: starts between ``lower(mode)`` and 1.5 times the mode, least distance."""
+    values = sorted(float(s) ** 2 for s in np.linalg.svd(weight.double().numpy(), compute_uv=False))
+    logs = [math.log10(v) for v in values]
+    width = (logs[-1] - logs[0]) / 100
+    counts = [0] * 100
+    for x in logs:
+        counts[min(99, int((x - logs[0]) / width))] += 1
+    mode = 10 ** (logs[0] + width * counts.index(max(counts)))
+    found = []
+    for i, start in enumerate(values[:-1]):
+        if not lower(mode) <= start <= 1.5 * mode:
+            continue
+        tail = values[i:]
+        alpha = 1 + len(tail) / sum(math.log(v / start) for v in tail)
+        distance = max(abs(1 - (v / start) ** (1 - alpha) - k / len(tail)) for k, v in enumerate(tail))
+        found.append((distance, alpha))
+    return min(found)[1]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_alpha_near_the_mode_is_its_rule(seed):
+    """Both fits against an independent account: candidate starts from 0.95 of the mode on, or, as AlphaPruning released
+    it, from the logarithm of that."""
+    weight = matrix_with_decaying_columns(seed)
+    wanted = {
+        "peak": alpha_near_the_mode(weight, lower=lambda mode: 0.95 * mode),
+        "alphapruning": alpha_near_the_mode(weight, lower=lambda mode: math.log10(0.95 * mode)),
+    }
+    for fit, alpha in wanted.items():
+        assert powerlaw_alpha(weight, fit=fit).alpha == pytest.approx(alpha, rel=1e-6)
+
+
+def test_the_limits_of_the_fit_near_the_mode_matter():
+    """Over these matrices the two lower limits differ, and a wider upper limit would give another exponent."""
+    weights = [matrix_with_decaying_columns(seed) for seed in range(12)]
+    both = [(powerlaw_alpha(w, fit="peak").alpha, powerlaw_alpha(w, fit="alphapruning").alpha) for w in weights]
+    assert sum(abs(a - b) > 0.1 for a, b in both) >= 2
+    # a mode at 1 and a second, better power law from 2 on, which is out of reach
+    values = np.concatenate([np.full(40, 1.0) + np.arange(40) * 1e-4, 2.0 * (1 - np.arange(60) / 60) ** -0.5])
+    near, free = powerlaw_fit(values, fit="peak"), powerlaw_fit(values)
+    assert near.xmin < 1.5 < free.xmin
+
+
+def test_alphapruning_schedule_is_as_published(view):
+    """Block means of the released fit, mapped to factors 1 -+ strength, scaled to the total; from plain numpy."""
+    schedule = sparsity_schedule(view, 0.5, "alphapruning", strength=0.3)
+    alphas, sizes = [], []
+    for t in range(view.depth):
+        weights = [m.weight.detach() for m in view.linears(t).values()]
+        found = [alpha_near_the_mode(w, lower=lambda mode: math.log10(0.95 * mode)) for w in weights]
+        alphas.append(np.mean(found))
+        sizes.append(sum(w.numel() for w in weights))
+    alphas, sizes = np.array(alphas), np.array(sizes)
+    factors = (alphas - alphas.min()) / (alphas.max() - alphas.min()) * 0.6 + 0.7
+    wanted = factors * 0.5 * sizes.sum() / (sizes @ factors)
+    np.testing.assert_allclose(schedule.scores, alphas, rtol=1e-5)
+    np.testing.assert_allclose(schedule.by_block, wanted, rtol=1e-4)
+    shifted = sparsity_schedule(view, 0.5, "alpha", strength=0.3)
+    np.testing.assert_allclose(np.ptp(shifted.by_block), 0.3)  # 0.5 times twice the strength, whatever the sizes
+
+
 def test_heavier_tails_have_smaller_alpha():
     """A matrix with a few strong directions has a smaller exponent than noise."""
     g = torch.Generator().manual_seed(0)
@@ -200,7 +269,7 @@ def test_bad_spectra_are_refused():
     for values, error in (([1.0, 2.0], InputError), ([1.0, 0.0, 2.0], DomainError), ([1.0] * 5, DomainError)):
         with pytest.raises(error, match="powerlaw_fit needs"):
             powerlaw_fit(np.array(values))
-    with pytest.raises(InputError, match="'search', 'median' or 'peak'"):
+    with pytest.raises(InputError, match="'search', 'median', 'peak' or 'alphapruning'"):
         powerlaw_fit(np.array([1.0, 2.0, 3.0]), fit="other")
     with pytest.raises(ShapeError):
         powerlaw_alpha(torch.ones(3))

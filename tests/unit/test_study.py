@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -90,8 +91,6 @@ def test_a_finished_study_runs_nothing_again(folder, monkeypatch) -> None:
 
 def test_an_interrupted_study_goes_on_with_the_missing_stage(folder, tmp_path) -> None:
     """Without one stage file, that stage alone is run again, with the same outcome."""
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     gone = copy / "stages" / "gpt2-0.rank.json"
@@ -104,13 +103,20 @@ def test_an_interrupted_study_goes_on_with_the_missing_stage(folder, tmp_path) -
 
 
 def test_trained_models_are_taken_from_an_earlier_study(folder, tmp_path, monkeypatch) -> None:
-    """The same training options: models are copied with their seconds. Other options: refused, nothing written."""
+    """The same training options: models are copied with their seconds, and what is said of the text is that of this
+    study. Other options or another text to train on: refused, nothing written.
+    """
     monkeypatch.setattr(study_run, "_train", None)
     plan = PRESETS["tiny"].changed(seeds=1, rank_tokens=64)
     results = run_study(plan, tmp_path / "again", trained=folder, only=("train", "measure"))
     before = collect(folder)
     for here, there in zip(results["models"], before["models"], strict=True):
-        assert here["train"] == there["train"] | {"taken": True}
+        assert here["train"] == there["train"] | {"taken": True, "text": here["measure"]["text"]}
+        facts = here["train"]["text"]
+        assert facts["windows"] == {"train": 96, "rank": 2, "final": 8}
+        assert facts["ids_sha256"]["rank"] == here["measure"]["rank_loss"]["ids_sha256"]
+        assert facts["ids_sha256"]["rank"] != there["train"]["text"]["ids_sha256"]["rank"]
+        assert facts["ids_sha256"]["train"] == there["train"]["text"]["ids_sha256"]["train"]
         assert here["seconds"]["train"] == there["seconds"]["train"]
         weights = [p / "models" / here["unit"] / "model.safetensors" for p in (folder, tmp_path / "again")]
         assert weights[0].read_bytes() == weights[1].read_bytes()
@@ -119,6 +125,27 @@ def test_trained_models_are_taken_from_an_earlier_study(folder, tmp_path, monkey
     with pytest.raises(ArtifactError, match=r"plan\.json"):
         run_study(plan, tmp_path / "other", trained=tmp_path)
     assert not (tmp_path / "other").exists()
+    altered = tmp_path / "altered"
+    shutil.copytree(folder, altered)
+    stage = altered / "stages" / "llama-0.train.json"
+    stage.write_text(stage.read_text().replace(facts["ids_sha256"]["train"], "0" * 64))
+    with pytest.raises(ArtifactError, match="other text"):
+        run_study(plan, tmp_path / "third", trained=altered)
+    assert not (tmp_path / "third" / "models").exists()
+
+
+def test_a_plan_of_another_version_that_trains_alike_is_taken(folder, tmp_path, monkeypatch) -> None:
+    """An earlier plan lacks an option that has nothing to do with training: its models are taken all the same."""
+    monkeypatch.setattr(study_run, "_train", None)
+    older = tmp_path / "older"
+    shutil.copytree(folder, older)
+    plan = json.loads((older / "plan.json").read_text())
+    del plan["rank_draws"]
+    (older / "plan.json").write_text(json.dumps(plan))
+    only = PRESETS["tiny"].changed(seeds=1, families=("llama",))
+    assert run_study(only, tmp_path / "new", trained=older, only=("train",))["models"][0]["train"]["taken"]
+    with pytest.raises(ArtifactError, match="start a new study"):
+        run_study(only, older)
 
 
 def test_a_given_text_is_measured_on_and_training_keeps_its_own(tmp_path) -> None:

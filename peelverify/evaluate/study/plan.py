@@ -48,6 +48,7 @@ class Plan:
         window: tokens a window.
         steps, batch, learning_rate: training.
         rank_tokens: tokens for measuring, ranking and calibrating.
+        rank_draws: draws of so many tokens on which greedy chooses anew, the first of which is that of all criteria.
         final_tokens: tokens for the figures, on documents that the ranking did not see.
         draws: noise draws of rho.
         random_orders: random orders of removal, scored on ``rank_tokens`` tokens of the final text.
@@ -66,10 +67,11 @@ class Plan:
     width: int = 96
     heads: int = 4
     window: int = 128
-    steps: int = 300
-    batch: int = 16
-    learning_rate: float = 3e-3
+    steps: int = 3000
+    batch: int = 4
+    learning_rate: float = 1.5e-3
     rank_tokens: int = 8192
+    rank_draws: int = 8
     final_tokens: int = 32768
     draws: int = 8
     random_orders: int = 20
@@ -89,6 +91,7 @@ class Plan:
             "steps": 1,
             "batch": 1,
             "rank_tokens": 2,
+            "rank_draws": 1,
             "final_tokens": 2,
             "draws": 1,
             "random_orders": 1,
@@ -133,11 +136,6 @@ class Plan:
         """SHA-256 of the plan, which every stage file repeats."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
-    def training_digest(self) -> str:
-        """SHA-256 of the options that decide a trained model, given its family and seed."""
-        chosen = {name: getattr(self, name) for name in TRAINING}
-        return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
-
     def changed(self, **options: Any) -> Plan:
         """A copy with some options changed; None leaves an option as it is."""
         return replace(self, **{k: v for k, v in options.items() if v is not None})
@@ -152,7 +150,9 @@ PRESETS: dict[str, Plan] = {
         window=32,
         steps=12,
         batch=8,
+        learning_rate=3e-3,
         rank_tokens=128,
+        rank_draws=3,
         final_tokens=256,
         draws=2,
         random_orders=3,
@@ -161,9 +161,9 @@ PRESETS: dict[str, Plan] = {
     ),
     "small": Plan(),
     "standard": Plan(blocks=12, width=256, heads=8, window=256, steps=3000, batch=32, learning_rate=1e-3),
-    "pretrained": Plan(families=(), models=("MODEL",), window=1024, strength=0.08),
+    "pretrained": Plan(families=(), models=("MODEL",), window=1024, rank_draws=4),
 }
-"""Name -> plan. "tiny" shows that it runs; "small" fits one core in minutes; "standard" wants an accelerator."""
+"""Name -> plan. "tiny" shows that it runs; "small" fits one core in two hours; "standard" wants an accelerator."""
 
 
 def write_atomic(path: Path, data: Any) -> None:

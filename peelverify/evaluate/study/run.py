@@ -35,12 +35,18 @@ class Subject:
         view: the decoder, float32.
         rank: token ids (windows, length) to measure and rank on.
         final: token ids (windows, length) for the figures, from other documents.
+        draws: token ids (draws, windows, length), further windows like ``rank``.
+        train: token ids (windows, length) that it was trained on; empty for a given model.
+        facts: sources, digests and numbers of the windows.
         directory: where it is saved.
     """
 
     view: ModelView
     rank: Tensor
     final: Tensor
+    draws: Tensor
+    train: Tensor
+    facts: dict[str, Any]
     directory: Path
 
 
@@ -73,6 +79,7 @@ class _Study:
                 final_tokens=plan.final_tokens,
                 train_windows=count,
                 text=plan.text,
+                draws=plan.rank_draws,
             )
         return self._texts[key]
 
@@ -81,7 +88,12 @@ class _Study:
 
 
 def _trained_before(study: _Study, unit: Unit) -> dict[str, Any] | None:
-    """Copy a model that another study trained in the same way; its stage file, or None if it has none."""
+    """Copy a model that another study trained in the same way; its stage file, or None if it has none.
+
+    What it says of the text is that of this study, whose windows to rank and judge on may be others.
+    """
+    from peelverify.models.small import byte_tokenizer
+
     source = study.trained
     if source is None or unit.directory is not None:
         return None
@@ -91,11 +103,16 @@ def _trained_before(study: _Study, unit: Unit) -> dict[str, Any] | None:
     if not (model / "config.json").exists():
         raise ArtifactError(f"{model} has no model, though {stage.name} says so; name the whole folder of a study")
     found = read_json(stage, lambda d: isinstance(d, dict) and {"seconds", "result"} <= set(d))
+    facts = study.texts(byte_tokenizer(), study.plan.window, True).facts
+    if found["result"].get("text", {}).get("ids_sha256", {}).get("train") != facts["ids_sha256"]["train"]:
+        raise ArtifactError(
+            f"{model} was trained on other text, perhaps that of another version of Python; train anew"
+        )
     with new_directory(study.model_directory(unit)) as part:
         shutil.copytree(model, part, dirs_exist_ok=True)
     return {
         "seconds": found["seconds"], "cpu_seconds": found.get("cpu_seconds"),
-        "result": found["result"] | {"taken": True},
+        "result": found["result"] | {"text": facts, "taken": True},
     }
 
 
@@ -153,7 +170,7 @@ def _subject(study: _Study, unit: Unit) -> Subject:
     view = load_model(directory)
     longest = int(getattr(view.config, "max_position_embeddings", None) or study.plan.window)
     texts = study.texts(load_tokenizer(directory), min(study.plan.window, longest), unit.directory is None)
-    return Subject(view, texts.rank, texts.final, directory)
+    return Subject(view, texts.rank, texts.final, texts.draws, texts.train, texts.facts, directory)
 
 
 def run_study(
@@ -188,9 +205,10 @@ def run_study(
     folder = Path(folder)
     start = time.monotonic()
     if trained is not None:
-        other = Plan.from_json(read_json(Path(trained) / "plan.json"))
-        if other.training_digest() != plan.training_digest():
-            differ = [n for n in TRAINING if getattr(other, n) != getattr(plan, n)]
+        # a plan of another version will do if it trains alike
+        other = read_json(Path(trained) / "plan.json", lambda d: isinstance(d, dict))
+        differ = [n for n in TRAINING if other.get(n) != getattr(plan, n)]
+        if differ:
             raise ArtifactError(f"{trained} has models trained with another {', '.join(differ)}; train anew, or match")
     try:
         (folder / "stages").mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from peelverify.errors import InputError, PeelverifyError
 from peelverify.evaluate.divergence import divergence
 from peelverify.evaluate.loss import perplexity
 from peelverify.evaluate.stream import batches
+from peelverify.evaluate.study.counts import count_losses
 from peelverify.evaluate.study.plan import Plan, Unit
 from peelverify.evaluate.study.run import Subject
 from peelverify.models.view import ModelView
@@ -34,7 +35,14 @@ from peelverify.rho.predict import rank_prediction, spearman
 
 __all__ = ["RUN", "one_matrix_drifts", "removal_losses"]
 
-ONE_SHOT = ("rho", "rho_out", "block_influence", "blend", "angular", "residual_change", "last", "taylor", "skip_score")
+ONE_SHOT = (
+    "rho", "rho_out", "block_influence", "blend", "angular", "angular_single", "residual_change", "last", "taylor",
+    "skip_score",
+)
+FRESH = 10_000
+"""Added to the seed for noise that no other stage drew."""
+ALPHA_STRENGTH = 0.3
+"""Published strength of the schedule "alpha", whose strength is relative to the total."""
 TARGETS = ("relative", "absolute", "logit_rms", "delta_loss")
 _CHUNK = 4096
 
@@ -54,6 +62,10 @@ def _measure(plan: Plan, unit: Unit, subject: Subject, before: dict[str, Any]) -
     report: dict[str, Any] = {
         "rank_loss": perplexity(view, subject.rank).to_json(),
         "final_loss": perplexity(view, subject.final).to_json(),
+        "counts": count_losses(subject.train, subject.final, vocabulary=view.config.vocab_size)
+        if len(subject.train)
+        else None,
+        "text": subject.facts,
         "rho": data | {"rho_into_median": np.median(profile.rho_into, axis=0).tolist()},
         "injected_amplification": np.median(injected.amplification, axis=0).tolist(),
         "injected_absolute_amplification": np.median(injected.absolute_amplification, axis=0).tolist(),
@@ -221,19 +233,31 @@ def _rank(plan: Plan, unit: Unit, subject: Subject, before: dict[str, Any]) -> d
         sets[name] = [list(r.removed) for r in path]
         extra = 3 * view.depth if name == "shortlist" else 0
         cost[name] = [r.block_evaluations + extra for r in path]
-    losses = removal_losses(view, final, [[], *(s for each in sets.values() for s in each)])
+    # greedy's own choice on further windows: how much of its result is the luck of the windows that it saw
+    redrawn = [[list(r.removed) for r in removal_path(view, more, most)] for more in subject.draws]
+    every = [*sets.values(), *redrawn]
+    losses = removal_losses(view, final, [[], *(s for each in every for s in each)])
     dense = _mean(losses[frozenset()], final)
     some = final[: max(1, plan.rank_tokens // final.shape[1])]
     orders = [rank_layers(view, None, "random", seed=1000 * unit.seed + i).order for i in range(plan.random_orders)]
     random = removal_losses(view, some, [[], *(o[:k] for o in orders for k in range(1, most + 1))])
     base = _mean(random[frozenset()], some)
+
+    def rises(each: list[list[int]]) -> list[float]:
+        return [_mean(losses[frozenset(s)], final) - dense for s in each]
+
     return {
         "most": most,
         "dense_loss": dense,
         "sets": sets,
         "block_evaluations": cost,
         "scores": scores,
-        "delta_loss": {n: [_mean(losses[frozenset(s)], final) - dense for s in each] for n, each in sets.items()},
+        "delta_loss": {name: rises(each) for name, each in sets.items()},
+        "greedy_draws": {
+            "tokens": ids.numel(),
+            "sets": [sets["greedy"], *redrawn],
+            "delta_loss": [rises(each) for each in (sets["greedy"], *redrawn)],
+        },
         "random_delta_loss": [
             [_mean(random[frozenset(o[:k])], some) - base for o in orders] for k in range(1, most + 1)
         ],
@@ -244,20 +268,22 @@ def _rank(plan: Plan, unit: Unit, subject: Subject, before: dict[str, Any]) -> d
 
 def _compress(plan: Plan, unit: Unit, subject: Subject, before: dict[str, Any]) -> dict[str, Any]:
     """Schedules at exactly the same number of zeros, judged on the final text."""
-    rows = []
+    rows: list[dict[str, Any]] = []
+    kinds = [(kind, kind, plan.strength) for kind in SCHEDULES] + [("alpha_published", "alpha", ALPHA_STRENGTH)]
     for total in plan.sparsities:
-        for kind in SCHEDULES:
+        for label, kind, strength in kinds:
             try:
-                schedule = sparsity_schedule(subject.view, total, kind, strength=plan.strength, input_ids=subject.rank)
+                schedule = sparsity_schedule(subject.view, total, kind, strength=strength, input_ids=subject.rank)
             except PeelverifyError as error:
-                rows.append({"schedule": kind, "total": total, "refused": str(error)})
+                rows.append({"schedule": label, "total": total, "strength": strength, "refused": str(error)})
                 continue
             small = prune_model(subject.view, method=plan.pruner, input_ids=subject.rank, counts=schedule.counts())
             effect = perplexity(small.view, subject.final)
             rows.append(
                 {
-                    "schedule": kind,
+                    "schedule": label,
                     "total": total,
+                    "strength": strength,
                     "zeros": sum(schedule.counts().values()),
                     "by_block": list(schedule.by_block),
                     "delta_loss": effect.loss - before["measure"]["final_loss"]["loss_nats_per_token"],
@@ -267,7 +293,10 @@ def _compress(plan: Plan, unit: Unit, subject: Subject, before: dict[str, Any]) 
 
 
 def _again(plan: Plan, unit: Unit, subject: Subject, before: dict[str, Any]) -> dict[str, Any]:
-    """Rho measured again on compressed models, against rho of the whole model."""
+    """Rho measured again on compressed models with the same noise and windows, against rho of the whole model.
+
+    Beside it rho of the whole model with other noise on other windows: what changes when nothing is compressed.
+    """
     view = subject.view
     dense = np.array(before["measure"]["rho"]["rho_median"])
     low = np.array(before["measure"]["rho"]["rho_interval_95_low"] or dense)
@@ -278,6 +307,16 @@ def _again(plan: Plan, unit: Unit, subject: Subject, before: dict[str, Any]) -> 
         "wanda50": lambda: prune_model(view, 0.5, method="wanda", input_ids=subject.rank).view,
         "magnitude50": lambda: prune_model(view, 0.5, method="magnitude").view,
     }
+
+    def compared(again: np.ndarray) -> dict[str, Any]:
+        return {
+            "spearman": _numbers([spearman(dense, again)])[0],
+            "largest_ratio": float(np.exp(np.abs(np.log(again / dense)).max())),
+            "outside_interval": int(((again < low) | (again > high)).sum()),
+            "steps": len(dense),
+            "product_ratio": float(np.prod(again) / np.prod(dense)),
+        }
+
     rows = {}
     some = subject.final[: max(1, plan.rank_tokens // subject.final.shape[1])]
     for name, make in compressed.items():
@@ -288,14 +327,19 @@ def _again(plan: Plan, unit: Unit, subject: Subject, before: dict[str, Any]) -> 
         again = np.median(profile.rho, axis=0)
         rows[name] = {
             "rho_median": again.tolist(),
-            "spearman": _numbers([spearman(dense, again)])[0],
-            "largest_ratio": float(np.exp(np.abs(np.log(again / dense)).max())),
-            "outside_interval": int(((again < low) | (again > high)).sum()),
-            "steps": len(dense),
-            "product_ratio": float(np.prod(again) / np.prod(dense)),
+            **compared(again),
             "divergence": divergence(view, small, some).to_json(),
         }
-    return {"compressions": rows}
+    others = subject.draws[0] if len(subject.draws) else some
+    fresh = np.median(measure_rho(view, others, draws=plan.draws, seed=unit.seed + FRESH).rho, axis=0)
+    return {
+        "compressions": rows,
+        "unchanged": {
+            "rho_median": fresh.tolist(),
+            "windows": "a further draw for ranking" if len(subject.draws) else "of the final text",
+            **compared(fresh),
+        },
+    }
 
 
 RUN: dict[str, Callable[[Plan, Unit, Subject, dict[str, Any]], dict[str, Any]]] = {

@@ -6,7 +6,16 @@ import json
 import math
 from typing import Any
 
-from peelverify.evaluate.study.tables import Mean, Table, study_tables
+from peelverify.evaluate.study.tables import (
+    UNCHANGED,
+    Gap,
+    Mean,
+    Table,
+    cost_share,
+    gap_to_greedy,
+    greedy_noise,
+    study_tables,
+)
 
 __all__ = ["slim_results", "slim_text", "study_document"]
 
@@ -25,7 +34,7 @@ _REPEAT = """## Repeat it
     peelverify study --families llama,gpt2,qwen2 --preset small --out study
 
 An interrupted study goes on when the same command is given again. `--minutes 25` stops it in time.
-`--preset standard` is the same with 12 blocks, width 256 and 3,000 steps, for an accelerator, or for patience.
+`--preset standard` is the same with 12 blocks, width 256 and batches of 32, for an accelerator, or for patience.
 
 On published models, with weights on the local disk:
 
@@ -55,11 +64,80 @@ def _row(table: Table | None, *key: Any) -> tuple[Any, ...] | None:
     return next((r for r in rows if r[: len(key)] == key), None)
 
 
-def _findings(tables: dict[str, Table]) -> list[str]:
+_SHARE = 0.2
+"""The aim: greedy's quality for this share of its cost."""
+
+
+def _near(name: str, k: int, gap: Gap, others: int) -> str:
+    """One sentence on the nearest criterion to greedy at one k."""
+    shown = gap.p is not None and gap.p < 0.05
+    size = "at most the noise" if gap.within else "more than the noise"
+    says = "and a difference over models is shown" if shown else "and over these models no difference is shown"
+    if (gap.within and shown) or (not gap.within and not shown):
+        says = says.replace("and", "but", 1)
+    models = gap.worse + gap.better + gap.same
+    p = "" if gap.p is None else f" (Wilcoxon signed-rank p {gap.p:.2g})"
+    return (
+        f"**Aim, {k} removed.** The nearest of {others} criteria is {name}: {gap.mean.text() if gap.mean else '-'} "
+        f"nats above greedy, worse in {gap.worse} of {models} models, better in {gap.better}, the same in {gap.same}"
+        f"{p}. That is {size} ({gap.noise:.3f}), {says}."
+    )
+
+
+def _aim(models: list[dict[str, Any]]) -> list[str]:
+    """Whether a criterion has greedy's quality for a fifth of its cost, and whether any is better than greedy."""
+    title = "**Aim: greedy's quality for a fifth of its cost.** "
+    models = [m for m in models if {"train", "rank"} <= set(m)]
+    if not models:
+        return []
+    most = min(m["rank"]["most"] for m in models)
+    noise = [greedy_noise(models, k) for k in range(1, most + 1)]
+    if any(n is None for n in noise):
+        return [title + "Not judged: greedy was not run again on further draws of text, so its noise is not known."]
+    if len(models) < 3:
+        return [title + f"Models with a value: {len(models)}; too few for an answer."]
+    names = [n for n in models[0]["rank"]["delta_loss"] if n != "greedy"]
+    share = {n: cost_share(models, n) for n in names}
+    gaps = {n: [gap_to_greedy(models, n, k) for k in range(1, most + 1)] for n in names}
+    cheap = [n for n in names if share[n] <= _SHARE]
+    met = [n for n in cheap if all(g.within for g in gaps[n])]
+    draws = models[0]["rank"]["greedy_draws"]
+    sizes = ", ".join(f"{n:.3f}" for n in noise)
+    lines = [
+        f"{title}Greedy's noise is the standard deviation of its result over {len(draws['sets'])} disjoint draws of "
+        f"{draws['tokens']} tokens to choose on, within a model, pooled over {len(models)} models: {sizes} nats a "
+        f"token for 1 to {most} blocks. "
+        + (
+            f"The mean gap to greedy is at most that at every k for {', '.join(met)}. That is a statement on its size, "
+            "not of equality: see each k."
+            if met
+            else f"None of the {len(cheap)} criteria at that cost has a mean gap of at most that at every k: not met."
+        )
+    ]
+    for k in range(1, most + 1):
+        if cheap:
+            best = min(cheap, key=lambda n: gaps[n][k - 1].mean.mean)  # type: ignore[union-attr]
+            lines.append(_near(best, k, gaps[best][k - 1], len(cheap)))
+    for words, some in (
+        ("at its cost or less", [n for n in names if share[n] <= 1]),
+        ("at more than its cost", [n for n in names if share[n] > 1]),
+    ):
+        better = [
+            f"{n} ({share[n]:.2g} times the cost) at k = {k}"
+            for n in some
+            for k, gap in enumerate(gaps[n], start=1)
+            if gap.mean is not None and gap.mean.sign < 0
+        ]
+        found = f"by the interval of the mean: {'; '.join(better)}" if better else "none is shown"
+        lines.append(f"**Better than greedy {words}** ({len(some)} criteria): {found}.")
+    return lines
+
+
+def _findings(tables: dict[str, Table], models: list[dict[str, Any]]) -> list[str]:
     lines = []
     row = _row(tables.get("prediction"), "product", "relative")
     if row is not None:
-        whole, depth, partial = row[2], row[4], row[5]
+        whole, depth, partial = row[2], row[5], row[6]
         says = _verdict(
             whole,
             "The sign is the expected one.",
@@ -92,19 +170,7 @@ def _findings(tables: dict[str, Table]) -> list[str]:
                 f"**Removing {k}.** Least loss: {best[0]} ({best[k].text()} nats a token). Best without a search: "
                 f"{cheap[0]} ({cheap[k].text()})."
             )
-    table = tables.get("against_greedy")
-    if table is not None:
-        ks = len(table.columns) - 3
-        met = [r[0] for r in table.rows if r[-2] == f"{ks} of {ks}" and r[-1] <= 0.2]
-        lines.append(
-            "**Aim: greedy's quality for a fifth of its cost.** "
-            + (
-                f"Its mean gap to greedy lies within greedy's spread between seeds at every k for {', '.join(met)}. "
-                "That spread comes from few seeds, and to lie within it does not show equality."
-                if met
-                else "Not met at every k by any criterion."
-            )
-        )
+    lines += _aim(models)
     table = tables.get("schedules")
     for row in table.rows if table is not None else ():
         if row[3] is not None and row[3].models >= 3 and row[3].sign:
@@ -115,11 +181,19 @@ def _findings(tables: dict[str, Table]) -> list[str]:
     if table is not None and not any(r[3] is not None and r[3].sign for r in table.rows):
         lines.append("**Schedules.** None differs from uniform by more than its interval.")
     table = tables.get("again")
+    unchanged = _row(table, UNCHANGED)
     for row in table.rows if table is not None else ():
+        if row is not unchanged:
+            lines.append(
+                f"**Rho after {row[0]}.** Largest change of a step: a factor of "
+                f"{row[3].text(2, sign=False) if row[3] else '-'}; "
+                f"{row[5]} steps leave the interval measured before, with the same noise and windows."
+            )
+    if unchanged is not None:
         lines.append(
-            f"**Rho after {row[0]}.** Largest change of a step: a factor of "
-            f"{row[3].text(2, sign=False) if row[3] else '-'}; "
-            f"{row[5]} steps leave the interval measured before."
+            f"**Rho of the whole model again**, with other noise on other windows: a factor of "
+            f"{unchanged[3].text(2, sign=False) if unchanged[3] else '-'}; {unchanged[5]} steps leave the interval. "
+            "What compression does is to be read against this."
         )
     return lines
 
@@ -174,12 +248,84 @@ def _training(results: dict[str, Any]) -> str:
         f"Training is short: {plan['steps']} steps of {plan['batch']} windows, {tokens / 1e6:.1f} million tokens seen, "
         "a token a byte; the losses reached are in the first table. Single blocks matter less than in models trained "
         "for long."
+        + _against_counts(results["models"])
         + (
             f" {taken} of them were trained by an earlier study with the same options; its minutes are counted."
             if taken else ""
         )
         + "\n"
     )
+
+
+def _against_counts(models: list[dict[str, Any]]) -> str:
+    """How many models beat tables of counts of the text that they were trained on."""
+    some = [m["measure"] for m in models if m.get("measure", {}).get("counts")]
+    if not some:
+        return ""
+    parts = []
+    for name, words in (("bigram", "pairs"), ("trigram", "triples")):
+        below = sum(m["final_loss"]["loss_nats_per_token"] < m["counts"][name] for m in some)
+        losses = sorted({f"{m['counts'][name]:.3f}" for m in some})
+        parts.append(f"{below} of {len(some)} models have less loss than a table of {words} ({' or '.join(losses)})")
+    tokens = some[0]["counts"]["counted_tokens"]
+    return f" On the final text {' and '.join(parts)}, counted on the {tokens} tokens of their training windows."
+
+
+_OPTIONS = {
+    "families": "families",
+    "seeds": "models a family, seeds 0, 1, ...",
+    "blocks": "blocks",
+    "width": "width",
+    "heads": "attention heads",
+    "steps": "training steps",
+    "batch": "windows a training step",
+    "learning_rate": "peak learning rate",
+    "window": "tokens a window",
+    "rank_tokens": "tokens for measuring, ranking and calibrating",
+    "rank_draws": "draws of so many tokens on which greedy chooses, the first that of all criteria",
+    "final_tokens": "tokens of other documents for the figures",
+    "draws": "noise draws of rho",
+    "random_orders": "random orders of removal",
+    "bits": "bits of the rounding that the prediction is tested on, a scale for each row",
+    "permutations": "permutations for each p",
+    "pruner": "pruner of the schedules",
+    "sparsities": "sparsities at which schedules are compared",
+    "strength": "strength of the schedules: half of the largest difference of sparsity between blocks",
+}
+_TRAINING_ONLY = ("families", "seeds", "blocks", "width", "heads", "steps", "batch", "learning_rate")
+
+
+def _plan(results: dict[str, Any]) -> str:
+    """Every option of the plan, and what the code fixes."""
+    plan = results["plan"]
+    left = _TRAINING_ONLY if results["given_models"] else ()
+    rows = [
+        f"| {words} | {', '.join(map(str, v)) if isinstance(v := plan[name], list) else v} |"
+        for name, words in _OPTIONS.items()
+        if name in plan and name not in left
+    ]
+    return "\n".join(["| option of the plan | value |", "| --- | --- |", *rows, "", _FIXED])
+
+
+_FIXED = """The code fixes the rest. Training: AdamW (betas 0.9 and 0.95, weight decay 0.1), 20 steps of warm-up, then a
+cosine to a twentieth of the peak rate, gradients cut at norm 1, windows drawn with replacement from at most 6,000.
+Noise of rho: a hundredth of the size of the embeddings; noise put in at blocks: on a quarter of the windows, 2 draws.
+Intervals of rho: bootstrap over draws and windows. Removals: 1 block to half of them. Compressions after which rho is
+measured again: rounding to 4 and 3 bits, a scale for each row; half of the weights pruned, by Wanda and by magnitude.
+"""
+
+
+def _mixture(results: dict[str, Any]) -> list[str]:
+    """How many windows of the text are English, where the study says so."""
+    facts = next((m["measure"]["text"] for m in results["models"] if "text" in m.get("measure", {})), None)
+    if facts is None or not facts["english_windows"]:
+        return []
+    each = ", ".join(
+        f"{n} of {facts['windows'][part]} windows to {words}"
+        for part, words in (("train", "train on"), ("rank", "rank on"), ("final", "judge on"))
+        if (n := facts["english_windows"].get(part)) is not None
+    )
+    return [f"The text is that of Python's standard library: English topics ({each}), the rest source files.\n"]
 
 
 def _partly(results: dict[str, Any], wanted: int) -> list[str]:
@@ -221,15 +367,17 @@ def study_document(results: dict[str, Any]) -> str:
             else []
         ),
         *_partly(results, wanted),
-        "No interval is corrected for the number of comparisons: of twenty with nothing behind them, one is expected "
-        "to leave zero out. Models of one family are counted as independent.\n",
+        "No interval and no p is corrected for the number of comparisons: of twenty with nothing behind them, one is "
+        "expected to leave zero out. Models of one family are counted as independent.\n",
         _training(results),
+        *_mixture(results),
+        _plan(results),
         f"The stages took {minutes['all']:.1f} minutes by the clock in sum, whatever ran beside them ({took}), "
         f"{_processor(results)}"
         f"on {machine['threads']} thread{'s' if machine['threads'] > 1 else ''} of {machine['processor']}, "
         f"Python {machine['python']}, torch {machine['torch']}, transformers {machine['transformers']}.\n",
         "## Findings\n",
-        "\n".join(f"- {line}" for line in _findings(by_name)) + "\n",
+        "\n".join(f"- {line}" for line in _findings(by_name, results["models"])) + "\n",
         "## Tables\n",
         *(t.markdown() + "\n" for t in tables),
         _NOTES,
@@ -248,6 +396,22 @@ _NOTES = """## How to read the tables
 - *Criteria.* `shortlist` is greedy among the blocks with the least first-order skip score; `beam` keeps 3 sets; `swaps`
   exchanges blocks up to twice after each removal; `pairs` removes two at a time. All searches reuse shared prefixes.
   Every block that is run is counted, a backward pass as two. Random is the mean over its orders.
-- *Greedy's spread over seeds.* The standard deviation of greedy's rise over models of one family, pooled over families.
-- *Steps outside the interval.* The interval is over noise draws and windows on the whole model.
+- *p of a prediction.* Whole blocks change places, as one number a block cannot be had from single matrices; then the
+  matrices within each block. With L blocks a score that is one number a block has at most L! orders.
+- *Greedy's noise.* Greedy chooses on disjoint draws of windows, as many tokens each; every choice is judged on the same
+  final text. The noise is the standard deviation within a model, pooled over models. The other criteria chose on the
+  first draw only; their own noise is not known. A gap is a criterion less greedy, on the same model and draw.
+- *Worse / better / the same.* Numbers of models. The Wilcoxon signed-rank p is two-sided over models, the same left
+  out; with fewer than six that differ it cannot fall below 0.05. The nearest criterion is picked after the fact, which
+  favours it.
+- *Tables of pairs and triples.* Next-token loss of counts of the training windows, each context smoothed by the next
+  shorter one; the same training text and the same final text as the models.
+- *Schedules.* `increasing`, `decreasing`, `owl` and `rho` move blocks by at most the strength to either side. The
+  strength of `alpha` and `alphapruning` is relative: a block gets 1 - strength to 1 + strength times the total. Both
+  are run with the strength of the study, not with the published 0.3; `alphapruning_published`, where it is listed, has
+  0.3.
+- *Steps outside the interval.* The interval is over noise draws and windows on the whole model. Rho after compression
+  is measured with the same seed on the same windows, so the two are not independent and this is not a test at 5 %: the
+  count sets a change against the width of the interval, and one in twenty is not what chance would give. The row
+  without compression has another seed and other windows.
 """

@@ -42,7 +42,7 @@ ONE_SHOT = (
 FRESH = 10_000
 """Added to the seed for noise that no other stage drew."""
 ALPHA_STRENGTH = 0.3
-"""Published strength of the schedule "alpha", whose strength is relative to the total."""
+"""Published strength of the schedule "alphapruning", whose strength is relative to the total."""
 TARGETS = ("relative", "absolute", "logit_rms", "delta_loss")
 _CHUNK = 4096
 
@@ -269,7 +269,9 @@ def _rank(plan: Plan, unit: Unit, subject: Subject, before: dict[str, Any]) -> d
 def _compress(plan: Plan, unit: Unit, subject: Subject, before: dict[str, Any]) -> dict[str, Any]:
     """Schedules at exactly the same number of zeros, judged on the final text."""
     rows: list[dict[str, Any]] = []
-    kinds = [(kind, kind, plan.strength) for kind in SCHEDULES] + [("alpha_published", "alpha", ALPHA_STRENGTH)]
+    kinds = [(kind, kind, plan.strength) for kind in SCHEDULES] + [
+        ("alphapruning_published", "alphapruning", ALPHA_STRENGTH)
+    ]
     for total in plan.sparsities:
         for label, kind, strength in kinds:
             try:

@@ -13,7 +13,10 @@ import numpy as np
 
 from peelverify.registry import measured
 
-__all__ = ["Mean", "Table", "over_models", "study_tables"]
+__all__ = [
+    "UNCHANGED", "Gap", "Mean", "Table", "cost_share", "gap_to_greedy", "greedy_noise", "over_models", "study_tables",
+    "wilcoxon_p",
+]
 
 
 @dataclass(frozen=True)
@@ -142,10 +145,27 @@ def _trained(models: _Models) -> Table:
                 some[0]["train"]["parameters"],
                 over_models(last),
                 over_models([m["measure"]["final_loss"]["loss_nats_per_token"] for m in measured_]),
+                *(_counts(measured_, name) for name in ("bigram", "trigram")),
             )
         )
-    columns = ("family", "models", "blocks", "width", "parameters", "training loss, end", "loss, final text")
+    columns = (
+        "family",
+        "models",
+        "blocks",
+        "width",
+        "parameters",
+        "training loss, end",
+        "loss, final text",
+        "table of pairs, final text",
+        "table of triples, final text",
+    )
     return Table("models", "Models; losses in nats a token", columns, tuple(rows))
+
+
+def _counts(models: _Models, name: str) -> float | None:
+    """Loss of a table of counts, the same for all models trained and judged on the same text; None if not counted."""
+    found = [m["measure"]["counts"][name] for m in models if m["measure"].get("counts")]
+    return float(np.mean(found)) if found else None
 
 
 def _profiles(models: _Models) -> Table:
@@ -179,6 +199,10 @@ def _profiles(models: _Models) -> Table:
     return Table("profiles", "Rho, and what operator norms predict", columns, tuple(rows))
 
 
+def _significant(tests: list[dict[str, Any]], p: str) -> int:
+    return sum(1 for t in tests if t[p] is not None and t[p] < 0.05)
+
+
 def _prediction(models: _Models) -> Table:
     rows = []
     for score, targets in models[0]["predict"]["tests"].items():
@@ -191,9 +215,10 @@ def _prediction(models: _Models) -> Table:
                     target,
                     over_models(whole, correlation=True),
                     f"{sum(1 for r in whole if r is not None and r > 0)} of {len(tests)}",
+                    _significant(tests, "p"),
                     over_models([t["depth_spearman"] for t in tests], correlation=True),
                     over_models([t["partial"] for t in tests], correlation=True),
-                    sum(1 for t in tests if t["partial_p"] is not None and t["partial_p"] < 0.05),
+                    _significant(tests, "partial_p"),
                 )
             )
     columns = (
@@ -201,6 +226,7 @@ def _prediction(models: _Models) -> Table:
         "target",
         "Spearman (expected +)",
         "models with the expected sign",
+        "models with p < 0.05",
         "depth alone",
         "given depth",
         "models with p < 0.05 given depth",
@@ -213,14 +239,78 @@ def _common(models: _Models) -> int:
     return min(m["rank"]["most"] for m in models)
 
 
-def _greedy_spread(models: _Models, k: int) -> float | None:
-    """Standard deviation of greedy's loss over seeds, pooled over families; None without two seeds."""
+@measured("a spread over draws of windows")
+def greedy_noise(models: _Models, k: int) -> float | None:
+    """How much greedy's result owes to the windows that it chose on: the standard deviation of its loss on the final
+    text over disjoint draws of windows, on one model, pooled over models; None without two draws on a model.
+    """
     squares, degrees = 0.0, 0
-    for family in _families(models):
-        values = [m["rank"]["delta_loss"]["greedy"][k - 1] for m in _of(models, family)]
-        squares += float(np.sum((np.array(values) - np.mean(values)) ** 2))
-        degrees += len(values) - 1
+    for model in models:
+        values = np.array([draw[k - 1] for draw in model["rank"].get("greedy_draws", {}).get("delta_loss", [])])
+        if len(values):
+            squares += float(np.sum((values - values.mean()) ** 2))
+            degrees += len(values) - 1
     return math.sqrt(squares / degrees) if degrees else None
+
+
+@measured("a statistic")
+def wilcoxon_p(differences: Sequence[float]) -> float | None:
+    """Two-sided p of the Wilcoxon signed-rank test, zeros left out; None if all are zero."""
+    from scipy.stats import wilcoxon
+
+    kept = [d for d in differences if d != 0]
+    return float(wilcoxon(kept).pvalue) if kept else None
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A criterion against greedy on the same models and windows, k blocks removed.
+
+    Attributes:
+        mean: loss above that of greedy, nats a token; None without models.
+        worse, better, same: numbers of models.
+        p: Wilcoxon signed-rank p over models; None if all are the same.
+        noise: `greedy_noise` at k.
+    """
+
+    mean: Mean | None
+    worse: int
+    better: int
+    same: int
+    p: float | None
+    noise: float | None
+
+    @property
+    def within(self) -> bool:
+        """Whether the mean gap is at most greedy's own noise."""
+        return self.mean is not None and self.noise is not None and self.mean.mean <= self.noise
+
+    def text(self) -> str:
+        """As ``8 / 0 / 1, p 0.008``."""
+        return f"{self.worse} / {self.better} / {self.same}" + ("" if self.p is None else f", p {self.p:.2g}")
+
+
+@measured("a comparison over models")
+def gap_to_greedy(models: _Models, criterion: str, k: int) -> Gap:
+    """Compare a criterion with greedy, model by model."""
+    losses = [m["rank"]["delta_loss"] for m in models]
+    gaps = [d[criterion][k - 1] - d["greedy"][k - 1] for d in losses]
+    return Gap(
+        over_models(gaps),
+        sum(g > 0 for g in gaps),
+        sum(g < 0 for g in gaps),
+        sum(g == 0 for g in gaps),
+        wilcoxon_p(gaps),
+        greedy_noise(models, k),
+    )
+
+
+@measured("a ratio of counts")
+def cost_share(models: _Models, criterion: str) -> float:
+    """Block evaluations of a criterion as a share of greedy's, at the largest k, mean over models."""
+    most = _common(models)
+    costs = [m["rank"]["block_evaluations"] for m in models]
+    return float(np.mean([c[criterion][most - 1] / c["greedy"][most - 1] for c in costs]))
 
 
 def _criteria(models: _Models) -> Table:
@@ -250,33 +340,61 @@ def _criteria(models: _Models) -> Table:
     )
 
 
+def _rivals(models: _Models) -> list[str]:
+    return [name for name in models[0]["rank"]["delta_loss"] if name != "greedy"]
+
+
 def _against_greedy(models: _Models) -> Table:
     most = _common(models)
     rows = []
-    for name in models[0]["rank"]["delta_loss"]:
-        if name == "greedy":
-            continue
-        cells: list[Any] = [name]
-        within = 0
-        for k in range(1, most + 1):
-            gap = over_models(
-                [m["rank"]["delta_loss"][name][k - 1] - m["rank"]["delta_loss"]["greedy"][k - 1] for m in models]
-            )
-            spread = _greedy_spread(models, k)
-            within += gap is not None and spread is not None and gap.mean <= spread
-            cells.append(gap)
-        share = [
-            m["rank"]["block_evaluations"][name][most - 1] / m["rank"]["block_evaluations"]["greedy"][most - 1]
-            for m in models
-        ]
-        rows.append((*cells, f"{within} of {most}", float(np.mean(share))))
+    for name in _rivals(models):
+        gaps = [gap_to_greedy(models, name, k) for k in range(1, most + 1)]
+        within = None if any(g.noise is None for g in gaps) else f"{sum(g.within for g in gaps)} of {most}"
+        rows.append((name, *(g.mean for g in gaps), within, cost_share(models, name)))
     columns = (
         "criterion",
         *(f"k = {k}" for k in range(1, most + 1)),
-        "k within greedy's spread over seeds",
+        "k with a mean gap of at most greedy's noise",
         "cost, as a share of greedy's",
     )
     return Table("against_greedy", "Loss above that of greedy on the same model, nats a token", columns, tuple(rows))
+
+
+def _paired(models: _Models) -> Table:
+    most = _common(models)
+    rows = [(name, *(gap_to_greedy(models, name, k).text() for k in range(1, most + 1))) for name in _rivals(models)]
+    columns = ("criterion", *(f"k = {k}" for k in range(1, most + 1)))
+    title = "Models in which it is worse / better / the same as greedy, Wilcoxon signed-rank p"
+    return Table("paired", title, columns, tuple(rows))
+
+
+def _noise(models: _Models) -> Table:
+    some = [m for m in models if len(m["rank"].get("greedy_draws", {}).get("sets", [])) > 1]
+    rows = []
+    for k in range(1, _common(models) + 1 if some else 1):
+        draws = [m["rank"]["greedy_draws"] for m in some]
+        chosen = [len({frozenset(sets[k - 1]) for sets in d["sets"]}) for d in draws]
+        rows.append(
+            (
+                k,
+                greedy_noise(some, k),
+                over_models([float(np.mean([loss[k - 1] for loss in d["delta_loss"]])) for d in draws]),
+                over_models([max(ls) - min(ls) for d in draws if (ls := [loss[k - 1] for loss in d["delta_loss"]])]),
+                float(np.mean(chosen)),
+                f"{sum(c == 1 for c in chosen)} of {len(some)}",
+            )
+        )
+    columns = (
+        "k",
+        "noise: SD within a model",
+        "rise of the loss, mean over draws",
+        "largest less smallest rise",
+        "different sets, mean over models",
+        "models with one set",
+    )
+    draws = f"{len(some[0]['rank']['greedy_draws']['sets'])} disjoint draws of " if some else ""
+    size = f"{some[0]['rank']['greedy_draws']['tokens']} tokens" if some else ""
+    return Table("greedy_noise", f"Greedy on {draws}{size}, nats a token on unseen text", columns, tuple(rows))
 
 
 def _schedules(models: _Models) -> Table:
@@ -301,12 +419,18 @@ def _schedules(models: _Models) -> Table:
                 )
             )
     columns = ("sparsity", "schedule", "rise of the loss", "against uniform", "models where it is better", "same zeros")
-    title = f"Schedules at matched sparsity ({models[0]['compress']['pruner']}), nats a token on unseen text"
+    work = models[0]["compress"]
+    how = f"{work['pruner']}, strength {work['strength']}"
+    title = f"Schedules at matched sparsity ({how}), nats a token on unseen text"
     return Table("schedules", title, columns, tuple(rows))
 
 
+UNCHANGED = "none, other noise and windows"
+"""Row of the whole model, measured again."""
+
+
 def _again(models: _Models) -> Table:
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for name in models[0]["again"]["compressions"]:
         some = [m["again"]["compressions"][name] for m in models]
         rows.append(
@@ -317,6 +441,18 @@ def _again(models: _Models) -> Table:
                 over_models([s["largest_ratio"] for s in some]),
                 over_models([s["product_ratio"] for s in some]),
                 f"{sum(s['outside_interval'] for s in some)} of {sum(s['steps'] for s in some)}",
+            )
+        )
+    fresh = [m["again"]["unchanged"] for m in models if "unchanged" in m["again"]]
+    if fresh:
+        rows.append(
+            (
+                UNCHANGED,
+                None,
+                over_models([s["spearman"] for s in fresh], correlation=True),
+                over_models([s["largest_ratio"] for s in fresh]),
+                over_models([s["product_ratio"] for s in fresh]),
+                f"{sum(s['outside_interval'] for s in fresh)} of {sum(s['steps'] for s in fresh)}",
             )
         )
     columns = (
@@ -336,6 +472,8 @@ _TABLES: tuple[tuple[tuple[str, ...], Callable[[_Models], Table]], ...] = (
     (("measure", "predict"), _prediction),
     (("rank",), _criteria),
     (("rank",), _against_greedy),
+    (("rank",), _paired),
+    (("rank",), _noise),
     (("measure", "compress"), _schedules),
     (("measure", "again"), _again),
 )
@@ -347,5 +485,6 @@ def study_tables(results: dict[str, Any]) -> list[Table]:
     for stages, make in _TABLES:
         models = _having(results["models"], *stages)
         if models:
-            found.append(make(models))
+            table = make(models)
+            found += [table] if table.rows else []
     return found

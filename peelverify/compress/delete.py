@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import nn
 
 from peelverify.compress.copies import copy_view
-from peelverify.errors import DomainError, InputError
+from peelverify.errors import DomainError, InputError, NonFiniteError
 from peelverify.evaluate.stream import as_view
 from peelverify.models.view import ModelView
 from peelverify.registry import measured
 
 __all__ = ["delete_layers", "kept_layers"]
 
-_PER_BLOCK = ("layer_types", "mlp_layer_types", "no_rope_layers", "layers_block_type")
+_PER_BLOCK = ("layer_types", "mlp_layer_types", "no_rope_layers", "layers_block_type", "attention_layers")
 """Names of configuration lists that have one entry a block."""
+_NUMBERS = ("layer_idx", "layer_id")
+"""Names under which modules keep the number of their block."""
 
 
 def kept_layers(depth: int, layers: Iterable[int]) -> list[int]:
@@ -48,7 +51,8 @@ def delete_layers(model: ModelView | nn.Module, layers: Iterable[int]) -> ModelV
 
     The copy is an ordinary model of the same family: fewer blocks, renumbered for the key-value cache, with a
     configuration that says so. Its logits equal those of the original with the blocks skipped in place, to
-    the last bit.
+    the last bit, which is checked on a few tokens, as is that it reads the same with a key-value cache and that its
+    configuration builds the same blocks.
 
     Args:
         model: a decoder; it is copied.
@@ -56,7 +60,9 @@ def delete_layers(model: ModelView | nn.Module, layers: Iterable[int]) -> ModelV
 
     Raises:
         DomainError: indices outside the model, repeated, none, or all.
-        InputError: a model whose attention depends on the block's number, which renumbering would change.
+        InputError: a model whose attention depends on the block's number, which renumbering would change, or whose
+            blocks otherwise do not survive it.
+        NonFiniteError: NaN or infinite weights.
 
     Example:
         >>> smaller = delete_layers(view, [2, 5])  # doctest: +SKIP
@@ -76,12 +82,67 @@ def delete_layers(model: ModelView | nn.Module, layers: Iterable[int]) -> ModelV
     blocks.extend(left)
     for new, block in enumerate(blocks):
         for module in block.modules():
-            if isinstance(getattr(module, "layer_idx", None), int):
-                module.layer_idx = new
+            for name in _NUMBERS:
+                if isinstance(getattr(module, name, None), int):
+                    setattr(module, name, new)
     config = copy.config
     for name in _PER_BLOCK:
         entries = getattr(config, name, None)
         if isinstance(entries, list) and len(entries) == depth:
             setattr(config, name, [entries[old] for old in kept])
+    if "attention_layers" in _PER_BLOCK and isinstance(getattr(config, "attention_types", None), list):
+        config.attention_types = [[[kind], 1] for kind in config.attention_layers]  # GPT-Neo expands it again
     config.num_hidden_layers = len(kept)
-    return ModelView(copy.model)
+    small = ModelView(copy.model)
+    try:
+        problem = _difference(view, small, kept)
+    except NonFiniteError:
+        raise
+    except Exception as error:
+        problem = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    if problem:
+        raise InputError(
+            f"delete_layers needs blocks that can go without changing the others, got {view.config.model_type}, where "
+            f"{problem}; compress this family another way, e.g. by wanda or rtn",
+            model_type=view.config.model_type,
+        )
+    return small
+
+
+@torch.no_grad()
+def _difference(view: ModelView, small: ModelView, kept: list[int]) -> str:
+    """In which way a smaller model is not the original with blocks skipped; empty if in none."""
+    longest = getattr(view.config, "max_position_embeddings", None) or 8
+    ids = (torch.arange(min(8, int(longest)))[None] % view.vocabulary).to(view.device)
+    trace = view.trace(ids)
+    state = trace.states[0]
+    for t in kept:
+        state = trace.block(t, state)
+    logits = small.model(input_ids=ids, use_cache=False).logits
+    if not torch.equal(logits, trace.head(state)):
+        return "the logits are not those of skipping in place"
+    half = ids.shape[1] // 2
+    if half:
+        first = small.model(input_ids=ids[:, :half], use_cache=True)
+        rest = small.model(input_ids=ids[:, half:], past_key_values=first.past_key_values, use_cache=True).logits
+        tolerance = 8 * torch.finfo(small.dtype).eps ** 0.5
+        if not torch.allclose(rest, logits[:, half:], rtol=0, atol=tolerance * float(logits.abs().max())):
+            return "reading with a key-value cache gives other logits"
+    return _rebuilt(small)
+
+
+def _rebuilt(small: ModelView) -> str:
+    """Whether a model made from the saved configuration has the same blocks: shapes and plain attributes."""
+    with torch.device("meta"):
+        fresh = type(small.model)(type(small.config).from_dict(small.config.to_dict()))
+    wanted, found = (dict(model.named_modules()) for model in (small.model, fresh))
+    shapes = [{n: p.shape for n, p in model.named_parameters()} for model in (small.model, fresh)]
+    if list(wanted) != list(found) or shapes[0] != shapes[1]:
+        return "the configuration describes other blocks"
+    for name, module in wanted.items():
+        for key, value in vars(module).items():
+            if key.startswith("_") or key == "training" or not isinstance(value, (bool, int, str)):
+                continue
+            if getattr(found[name], key, value) != value:
+                return f"the configuration gives {name}.{key} another value"
+    return ""

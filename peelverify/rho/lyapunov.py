@@ -65,7 +65,8 @@ def operator_gains(model: ModelView | nn.Module) -> np.ndarray:
     """Product of operator norms of each sub-layer: largest norm among its inner maps, times that of its output map.
 
     For attention the inner map is that of the values (the whole matrix where queries, keys and values share one). A
-    norm with a weight counts with the largest entry of the weight.
+    norm counts with the largest factor by which it multiplies: its weight, or in some families one more than its
+    weight (Gemma). Which of the two is seen by running it.
 
     Args:
         model: a decoder.
@@ -74,7 +75,7 @@ def operator_gains(model: ModelView | nn.Module) -> np.ndarray:
         (L, 2) attention and MLP; float64, each factor rounded up by less than 1e-6 relative.
 
     Raises:
-        InputError: a block without the maps that its family names.
+        InputError: a block without the maps that its family names, or with norms that do something else.
     """
     view = as_view(model)
     found = np.empty((view.depth, 2))
@@ -94,9 +95,35 @@ def operator_gains(model: ModelView | nn.Module) -> np.ndarray:
             found[t, place] = inner * float(norm_op2_upper(view.weight(linears[out]).detach()))
         plain = [m for m in view.blocks[t].children() if getattr(m, "weight", None) is not None]
         norms = [m for m in plain if m.weight.ndim == 1]
-        if len(norms) >= 2:  # the norms before attention and MLP, in the order of the block
-            found[t] *= [float(m.weight.detach().abs().max()) for m in norms[:2]]
+        if len(norms) > 2:
+            raise InputError(
+                f"operator_gains needs one norm before attention and one before the MLP in block {t}, got {len(norms)} "
+                f"norms in {view.config.model_type}; this family is not supported here"
+            )
+        if norms:  # those before attention and MLP, in the order of the block; one where both share it
+            found[t] *= [_largest_factor(m, t) for m in (norms[0], norms[-1])]
     return found
+
+
+@torch.no_grad()
+def _largest_factor(norm: nn.Module, block: int) -> float:
+    """Largest |factor| of a norm, whose weight is read as it is or with one added, whichever the norm itself does."""
+    weight = norm.weight.detach()  # type: ignore[union-attr,operator]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 1, len(weight), generator=generator).to(weight)
+    odd = ((norm(x) - norm(-x)) / 2).double()[0, 0]  # without a bias
+    wide = x.double()[0, 0]
+    tolerance = 8 * torch.finfo(weight.dtype).eps ** 0.5
+    for centred in (wide, wide - wide.mean()):
+        plain = centred / centred.square().mean().sqrt()
+        for factor in (weight.double(), 1 + weight.double()):
+            if torch.allclose(odd, plain * factor, rtol=tolerance, atol=tolerance * float(factor.abs().max())):
+                return float(factor.abs().max())
+    raise InputError(
+        f"operator_gains needs norms that multiply by their weight or by one more, got another kind in block {block}, "
+        f"{type(norm).__name__}; this family is not supported here",
+        block=block,
+    )
 
 
 @measured("statistics over sampled text beside products of operator norms")

@@ -8,15 +8,17 @@ import json
 import pytest
 import torch
 
+from peelverify.cli.app import main
 from peelverify.compress import (
     compression_record,
+    delete,
     delete_layers,
     read_record,
     save_compressed,
     weight_digests,
 )
 from peelverify.errors import ArtifactError, DomainError, InputError
-from peelverify.models import load_model, load_tokenizer
+from peelverify.models import ModelView, load_model, load_tokenizer
 from peelverify.models.small import small_decoder
 
 FAMILIES = ("llama", "gpt2", "qwen2")
@@ -48,6 +50,58 @@ def test_logits_equal_skipping_in_place_to_the_last_bit(view, ids, layers):
         logits = delete_layers(view, layers).model(input_ids=ids, use_cache=False).logits
     assert torch.equal(logits, skipped_in_place(view, ids, set(layers)))
     assert not torch.equal(logits, view.trace(ids).logits)
+
+
+def gpt_neo(**changes):
+    """A decoder of an unlisted family whose blocks have numbers and kinds of attention of their own."""
+    from transformers import AutoModelForCausalLM, GPTNeoConfig
+
+    config = GPTNeoConfig(
+        vocab_size=256, max_position_embeddings=64, hidden_size=32, num_layers=4, num_heads=4, intermediate_size=64,
+        attention_types=[[["global", "local"], 2]], window_size=4, bos_token_id=None, eos_token_id=None, **changes,
+    )
+    torch.manual_seed(0)
+    return ModelView(AutoModelForCausalLM.from_config(config))
+
+
+@pytest.mark.parametrize("layers", [[0], [1, 2], [0, 3]])
+def test_an_unlisted_family_with_kinds_of_attention_can_lose_blocks(ids, tmp_path, layers):
+    """GPT-Neo: numbers and kinds of attention follow the blocks, also after saving, and it generates with a cache."""
+    from transformers import AutoModelForCausalLM
+
+    view = gpt_neo()
+    small = delete_layers(view, layers)
+    trace = view.trace(ids)
+    state = trace.states[0]
+    for t in range(4):
+        state = state if t in layers else trace.block(t, state)
+    assert torch.equal(small.trace(ids).logits, trace.head(state))
+    folder = save_compressed(small, tmp_path / "neo", compression_record("delete", depth=4, kept=[
+        t for t in range(4) if t not in layers
+    ]))
+    plain = AutoModelForCausalLM.from_pretrained(folder).eval()
+    with torch.no_grad():
+        assert torch.equal(plain(input_ids=ids).logits, small.trace(ids).logits)
+    made = plain.generate(ids[:1, :8], max_new_tokens=8, min_new_tokens=8, do_sample=False, pad_token_id=0)
+    slow = ids[:1, :8]
+    for _ in range(8):
+        with torch.no_grad():
+            slow = torch.cat([slow, plain(input_ids=slow, use_cache=False).logits[:, -1:].argmax(-1)], dim=1)
+    assert torch.equal(made, slow)
+
+
+def test_blocks_that_do_not_survive_deletion_are_refused(monkeypatch, tmp_path, model_dirs, capsys):
+    """Where the smaller model would differ from skipping in place, or could not be read again, nothing is written."""
+    monkeypatch.setattr(delete, "_PER_BLOCK", ())
+    with pytest.raises(InputError, match=r"delete_layers needs .*gpt_neo.*another way"):
+        delete_layers(gpt_neo(), [1])
+    monkeypatch.setattr(delete, "_NUMBERS", ())
+    with pytest.raises(InputError, match=r"delete_layers needs .*llama.*another way"):
+        delete_layers(load_model(model_dirs["llama"]), [0])
+    words = ["compress", str(model_dirs["llama"]), "--method", "delete", "--layers", "0", "--out", str(tmp_path / "a")]
+    assert main(words) == 2
+    assert "delete_layers needs" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_blocks_are_renumbered_and_the_configuration_agrees(view):

@@ -12,10 +12,11 @@ from peelverify.cli.app import main
 from peelverify.errors import InputError
 from peelverify.models import load_model
 from peelverify.models.small import small_decoder
+from peelverify.models.view import ModelView
 from peelverify.rho.lyapunov import lyapunov_report, operator_gains
 from peelverify.rho.measure import measure_rho
 from tests.conftest import FAMILIES
-from tests.families import small_family
+from tests.families import small_family, untrained_family
 
 INNER = {
     "llama": (["self_attn.v_proj"], "self_attn.o_proj", ["mlp.gate_proj", "mlp.up_proj"], "mlp.down_proj"),
@@ -54,6 +55,31 @@ def test_other_families_have_gains(family, ids) -> None:
     gains = operator_gains(small_family(family, ids, steps=2))
     assert gains.shape == (3, 2)
     assert (gains > 0).all()
+
+
+def test_norms_with_weights_about_one_count_with_one_added(ids) -> None:
+    """Gemma multiplies by 1 + w: the gain is that of the same model with plain weights, and is never zero."""
+    gemma = ModelView(untrained_family("gemma", 0, head_dim=8))
+    fresh = operator_gains(gemma)
+    assert (fresh > 0).all()
+    for t, block in enumerate(gemma.blocks):
+        block.input_layernorm.weight.data.fill_(-0.5 - t)
+        block.post_attention_layernorm.weight.data.fill_(2.0)
+    scaled = operator_gains(gemma)
+    for t in range(gemma.depth):
+        assert scaled[t] == pytest.approx(fresh[t] * [abs(0.5 - t), 3.0], rel=1e-5)
+    for block in gemma.blocks:
+        block.input_layernorm.weight.data.fill_(0.0)
+    report = lyapunov_report(gemma, ids, measure_rho(gemma, ids, draws=1))
+    assert (report.gain > 0).all() and np.isfinite(report.log10_vacuity).all()
+
+
+def test_norms_of_another_kind_are_refused() -> None:
+    """A norm that multiplies by neither its weight nor one more is not guessed at."""
+    view = small_decoder("llama", blocks=2, width=32)
+    view.blocks[1].input_layernorm.forward = lambda x: x**2
+    with pytest.raises(InputError, match="operator_gains needs norms"):
+        operator_gains(view)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from peelverify.certify import checker
+from peelverify.certify import agree, checker
 from peelverify.certify.file import Certificate, above
 from peelverify.errors import InputError
 from peelverify.verdict import Verdict, worst
@@ -15,6 +15,11 @@ from peelverify.verdict import Verdict, worst
 __all__ = ["LEVELS", "Check", "Verification", "verify"]
 
 LEVELS = ("arithmetic", "lean", "signature", "recompute")
+_FIRST_THEOREMS = (
+    "PeelVerify.Norm2Le.add", "PeelVerify.le_chainBound", "PeelVerify.chainBound_eq_sum_shares",
+    "PeelVerify.sq_error_decomposition", "PeelVerify.abs_loss_change_le_osc", "PeelVerify.check_sound",
+)
+"""Theorems that every certificate of version 1.0 names."""
 _SAME_HOST = ("torch", "transformers", "numpy", "machine", "cpu_capability", "threads")
 
 
@@ -66,10 +71,19 @@ class Verification:
             bad = next(c for c in self.checks if c.verdict is self.verdict)
             return f"{self.verdict.name} at level {bad.level}: {bad.detail}"
         if "recompute" in self.reached:
+            if self.newer:
+                return f"HOLDS as far as this version reads the file: {self.newer}; all else was computed anew"
             return "HOLDS: every number was computed anew from these models and tokens"
         if "signature" in self.reached:
-            return "arithmetic consistent and signed; tied to the holder of the key, not to any model"
-        return "arithmetic consistent, not tied to any model"
+            text = "arithmetic consistent and signed; tied to the holder of the key, not to any model"
+        else:
+            text = "arithmetic consistent, not tied to any model"
+        return f"{text}; {self.newer}" if self.newer else text
+
+    @property
+    def newer(self) -> str:
+        """What to say of a file of a newer minor version: its own parts were not checked; empty for all others."""
+        return "" if self.certificate is None else checker.newer_parts(self.certificate.document["schema"])
 
     def gate(self, max_loss_change: Fraction | None, min_same_top: Fraction | None) -> None:
         """Add the limits of a pipeline as checks of level "gate"; nothing if the certificate was refuted."""
@@ -134,7 +148,8 @@ def verify(
     found.certificate = certificate
     found._add(
         "arithmetic", "exact rationals", Verdict.HOLDS,
-        f"digests fit; e_T <= {above(bounds['portable'])} (portable), chain {above(bounds['chain'])}",
+        f"digests fit; e_T <= {above(bounds['portable'])} (portable), chain {above(bounds['chain'])}"
+        + (f"; {found.newer}" if found.newer else ""),
     )
     if lean:
         _lean_level(found, certificate)
@@ -185,17 +200,16 @@ def _recompute_level(
     for role, given in (("original", original), ("compressed", compressed)):
         opened = open_model(given, dtype=subject[role]["dtype"], attention=settings["attention"])
         views[role] = opened
-        stated = {k: v for k, v in subject[role].items() if k != "name"}
         actual = {k: v for k, v in opened.facts.items() if k != "name"}
+        stated = {k: subject[role][k] for k in actual}
         if stated != actual:
             names = sorted(
-                k for k in {*stated.get("files", {}), *actual["files"]}
-                if stated.get("files", {}).get(k) != actual["files"].get(k)
-            ) or sorted(k for k in actual if stated.get(k) != actual[k])
+                k for k in {*stated["files"], *actual["files"]} if stated["files"].get(k) != actual["files"].get(k)
+            ) or sorted(k for k in actual if stated[k] != actual[k])
             text = f"the {role} model is another one: {', '.join(names)} differ"
             found._add(level, f"{role} model", Verdict.VIOLATED, text)
             return
-        found._add(level, f"{role} model", Verdict.HOLDS, "all files have the stated SHA-256")
+        found._add(level, f"{role} model", Verdict.HOLDS, "all files have the stated SHA-256; its name is not verified")
     stored = subject["tokens"].get("ids")
     if subject.get("pool") is not None:
         if pool is None:
@@ -213,7 +227,7 @@ def _recompute_level(
         )
         return
     ids = as_ids(tokens if tokens is not None else stored)
-    if describe_tokens(ids, external=True) != {k: v for k, v in subject["tokens"].items() if k != "ids"}:
+    if describe_tokens(ids, external=True) != {k: subject["tokens"][k] for k in ("shape", "sha256")}:
         found._add(level, "tokens", Verdict.VIOLATED, "the tokens are other ones: their hash or shape differs")
         return
     first, second, kept = views["original"], views["compressed"], subject["kept"]
@@ -224,21 +238,54 @@ def _recompute_level(
     )
     first.unchanged()
     second.unchanged()
-    if document["schema"] == checker.SCHEMA:
-        from peelverify.certify.measure import head_tokens_for, state_text
+    if _settings_level(found, document, theorems_for(parts), first, second, ids):
+        _compare(found, certificate, parts, describe_host())
 
-        derived = {
-            "theorems": theorems_for(parts),
-            "states": state_text(first.view.dtype, second.view.dtype),
+
+def _settings_level(
+    found: Verification, document: dict[str, Any], theorems: list[str], first: Any, second: Any, ids: Any
+) -> bool:
+    """Whether all that a certificate states outside its numbers is what this computation would state; says so if not.
+
+    Names of models and files are taken as stated, and hashes of statements are for the level lean.
+    """
+    from peelverify.certify.identity import describe_tokens
+    from peelverify.certify.measure import head_tokens_for, state_text
+
+    subject, stated, level = document["subject"], document["theorems"], "recompute"
+    old = document["schema"] == checker.OLDEST
+    theorems = [*_FIRST_THEOREMS] if old else theorems
+    numerics = {"attention": first.source.attention, "batch": subject["numerics"]["batch"]}
+    anew: dict[str, Any] = {
+        "subject": {
+            "original": first.facts | {"name": subject["original"]["name"]},
+            "compressed": second.facts | {"name": subject["compressed"]["name"]},
+            "kept": subject["kept"], "tokens": describe_tokens(ids, external="ids" not in subject["tokens"]),
+            "numerics": numerics,
+        },
+        "theorems": [{"name": a, "sha256": b["sha256"]} for a, b in zip(theorems, stated, strict=False)],
+    }
+    if not old:
+        numerics |= {
             "head_tokens": head_tokens_for(first.view.vocabulary),
-            "attention": first.source.attention,
+            "states": state_text(first.view.dtype, second.view.dtype),
         }
-        said = settings | {"theorems": [t["name"] for t in document["theorems"]]}
-        wrong = [name for name, value in derived.items() if said.get(name) != value]
-        if wrong:
-            found._add(level, "settings", Verdict.VIOLATED, f"{', '.join(wrong)}: not those of this computation")
-            return
-    _compare(found, certificate, parts, describe_host())
+        pool = subject["pool"]
+        keys = ("files", "sha256", "windows", "seed", "drawn")
+        anew["subject"]["pool"] = pool and {key: pool[key] for key in keys}
+    keys = ["host", "integrity", "measured", "numbers", "schema", "subject", "theorems"]
+    anew |= dict.fromkeys(keys if old else [*keys, "every_input", "unseen"], "elsewhere") | anew
+    said = {key: value if key in ("subject", "theorems") else "elsewhere" for key, value in document.items()}
+    if found.newer:
+        said, _ = agree.known(said, anew)
+        names = [entry["name"] for entry in stated]
+        if not {*theorems} - {*names} and len(names) > len(theorems):
+            text = "it names theorems that this version does not; use the version that wrote it"
+            return found._add(level, "settings", Verdict.INCONCLUSIVE, text)
+    where = agree.difference(anew, said)
+    if not where and len(theorems) == len(stated):
+        return True
+    return found._add(level, "settings", Verdict.VIOLATED, f"{where or 'theorems'}: not that of this computation")
 
 
 def _pool_level(found: Verification, subject: dict[str, Any], pool: Any) -> bool:
@@ -257,23 +304,31 @@ def _pool_level(found: Verification, subject: dict[str, Any], pool: Any) -> bool
 
 def _compare(found: Verification, certificate: Certificate, parts: Any, host: dict[str, Any]) -> None:
     document, level = certificate.document, "recompute"
-    old = document["schema"] == "peelverify.certificate/1"
+    old = document["schema"] == checker.OLDEST
     anew = {
         "numbers": parts.numbers, "measured": parts.measured, "every_input": parts.every_input,
         "unseen": parts.unseen,
     }
-    stated = {key: document.get(key) for key in anew}
     if old:
-        anew = _shared(anew, stated)
-    first = _first_difference(anew, stated)
+        anew = agree.older(anew, document)
+    stated = {key: document[key] for key in anew}
+    if found.newer:
+        stated, _ = agree.known(stated, anew)
+    first = agree.difference(anew, stated)
     if not first:
         found._add(level, "numbers", Verdict.HOLDS, "all numbers are the same to the last bit")
         return
-    numbers, recorded = parts.numbers, document.get("host") or {}
+    recorded = document["host"]
     if not old and all(recorded.get(key) == host.get(key) for key in _SAME_HOST):
         text = f"on the same software and machine {first.removeprefix('numbers.')} comes out differently"
         found._add(level, "numbers", Verdict.VIOLATED, text)
         return
+    off = agree.outside(anew, stated)
+    if off:
+        text = f"{off.removeprefix('numbers.')} is off by more than re-runs differ"
+        found._add(level, "numbers", Verdict.VIOLATED, text)
+        return
+    numbers = parts.numbers
     margin = checker.parse(numbers["margin"])  # of the re-runs here: a stated one must not widen what is accepted
     _compare_bound(found, "e_T", numbers["blocks"][-1]["error"], certificate.bound, margin)
     if not old:
@@ -281,12 +336,7 @@ def _compare(found: Verification, certificate: Certificate, parts: Any, host: di
         _compare_bound(
             found, "largest error of a token", numbers["blocks"][-1]["token_max"], certificate.token_bound, own
         )
-    off = _outside(numbers, document["numbers"], 2 * margin) or _outside_measured(parts.measured, stated["measured"])
-    off = off or _outside_unseen(parts.unseen, stated["unseen"], numbers["units"], 2 * margin)
-    off = off or _outside_matrices(parts.every_input, stated["every_input"])
-    if off:
-        found._add(level, "numbers", Verdict.VIOLATED, f"{off} is off by more than re-runs differ")
-    elif any(numbers["units"][k] != document["numbers"]["units"][k] for k in ("same_top", "tied")):
+    if agree.tops_differ(anew, stated):
         found._add(level, "numbers", Verdict.INCONCLUSIVE, "positions with the same top token are other ones here")
     else:
         found._add(level, "numbers", Verdict.HOLDS, "all figures agree within the margin, on another platform")
@@ -301,109 +351,3 @@ def _compare_bound(found: Verification, what: str, pair: list[str], bound: Fract
     else:
         verdict, text = Verdict.VIOLATED, "is above the portable bound"
     found._add("recompute", "portable bound", verdict, f"{what} = {float(hi):.6g} here {text}")
-
-
-def _shared(new: Any, old: Any) -> Any:
-    """The parts of a value that an older version of the format has too."""
-    if isinstance(new, dict) and isinstance(old, dict):
-        return {k: _shared(v, old[k]) for k, v in new.items() if k in old}
-    if isinstance(new, list) and isinstance(old, list) and len(new) == len(old):
-        return [_shared(a, b) for a, b in zip(new, old, strict=True)]
-    return new
-
-
-def _outside_matrices(new: dict | None, stated: dict | None) -> str:
-    """Name of the first matrix whose bound is off by more than rounding can do; these rest on weights alone."""
-    if new is None or stated is None:
-        return ""
-    if len(new["matrices"]) != len(stated["matrices"]):
-        return "the list of matrices"
-    for a, b in zip(new["matrices"], stated["matrices"], strict=True):
-        x, y = checker.parse(a["bound"]), checker.parse(b["bound"])
-        if (a["block"], a["name"]) != (b["block"], b["name"]) or abs(x - y) > Fraction(1, 10**6) * max(x, y):
-            return f"bound for every input of {a['name']} in {a['block']}"
-    return ""
-
-
-def _first_difference(a: Any, b: Any, where: str = "") -> str:
-    """Path of the first place where two JSON values differ; empty if they are equal."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        for key in sorted({*a, *b}):
-            if key not in a or key not in b:
-                return f"{where}.{key}".strip(".")
-            if inside := _first_difference(a[key], b[key], f"{where}.{key}"):
-                return inside
-        return ""
-    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            if inside := _first_difference(x, y, f"{where}[{i}]"):
-                return inside
-        return ""
-    return "" if a == b else where.strip(".")
-
-
-def _apart(new: Any, stated: Any, room: Fraction) -> bool:
-    """Whether two enclosures or numbers differ by more than ``room`` at an end."""
-    a, b = (([x] if isinstance(x, str) else x) for x in (new, stated))
-    return any(abs(checker.parse(x) - checker.parse(y)) > room for x, y in zip(a, b, strict=True))
-
-
-def _size(pair: Any) -> Fraction:
-    return max(abs(checker.parse(x)) for x in ([pair] if isinstance(pair, str) else pair))
-
-
-def _outside(numbers: dict, stated: dict, margin: Fraction) -> str:
-    """Name of the first figure whose distance from the recomputed one exceeds the margin, relative to its scale."""
-    if len(numbers["blocks"]) != len(stated["blocks"]):
-        return "the list of blocks"
-    for new, old in zip(numbers["blocks"], stated["blocks"], strict=True):
-        for key in ("error", "propagated", "introduced", "token_max"):
-            if key in new and key in old and _apart(new[key], old[key], margin * max(_size(new[key]), _size(old[key]))):
-                return f"{new['name']}: {key}"
-        if _apart(new["inner"], old["inner"], 3 * margin * _size(new["propagated"]) * _size(new["introduced"])):
-            return f"{new['name']}: inner"
-    units, old_units = numbers["units"], stated["units"]
-    for key in ("loss_change_mean", "loss_change_max"):
-        if _apart(units[key], old_units[key], 2 * margin * max(_size(units[key]), _size(old_units[key]))):
-            return key
-    for key in ("same_top", "tied"):
-        if abs(units[key] - old_units[key]) > max(1, units["positions"] // 1000):
-            return key
-    for key in ("loss_change_mean", "loss_change_theorem_mean", "kl_mean", "loss_change_largest",
-                "loss_change_smallest", "kl_largest"):
-        if key in old_units.get("signed", {}):
-            new, old = units["signed"][key], old_units["signed"][key]
-            if key.startswith("kl"):  # of second order in the change of the logits, far below their oscillation
-                scale = 2 * max(_size(new), _size(old))
-            else:
-                scale = _size(units["loss_change_mean" if key.endswith("_mean") else "loss_change_max"])
-            if _apart(new, old, 2 * margin * scale):
-                return key
-    return ""
-
-
-def _outside_measured(new: dict[str, Any], stated: dict[str, Any]) -> str:
-    """Name of the first measured figure that is off by more than one in a thousand."""
-    for key, value in stated.items():
-        if key not in new:
-            return key
-        a, b = ([x] if isinstance(x, str) else x for x in (new[key], value))
-        pairs = [(float(x), float(y)) for x, y in zip(a, b, strict=False)]
-        if len(a) != len(b) or any(abs(x - y) > 1e-3 * max(1.0, abs(x)) for x, y in pairs):
-            return key
-    return ""
-
-
-def _outside_unseen(new: dict | None, stated: dict | None, units: dict, margin: Fraction) -> str:
-    """Name of the first bound for unseen text that is off by more than the margin."""
-    if new is None or stated is None:
-        return "" if new is stated else "unseen text"
-    if [x["k"] for x in new["levels"]] != [x["k"] for x in stated["levels"]]:
-        return "the levels for unseen text"
-    scale = _size(units["loss_change_max"])
-    for a, b in zip(new["levels"], stated["levels"], strict=True):
-        if _apart(a["error"], b["error"], margin * _size(a["error"])) or _apart(
-            a["loss_change"], b["loss_change"], 2 * margin * scale
-        ):
-            return "a bound for unseen text"
-    return ""

@@ -124,6 +124,8 @@ def _open_points(verification: Verification, changed: Sequence[str]) -> tuple[st
         points.append("the arithmetic of this certificate was checked exactly, but not by the Lean kernel")
     if "recompute" not in verification.reached:
         points.append("the models and the text were not opened, so the numbers are not tied to any model")
+    if verification.newer:
+        points.append(verification.newer)
     if changed:
         points.append(f"these theorem statements are not those of the version that wrote this: {', '.join(changed)}")
     return (
@@ -135,6 +137,8 @@ def _open_points(verification: Verification, changed: Sequence[str]) -> tuple[st
 
 def _level(verification: Verification) -> str:
     if "recompute" in verification.reached:
+        if verification.newer:
+            return "what this version reads of it was computed anew from these models and this text"
         return "every number was computed anew from these models and this text"
     return "arithmetic consistent, not tied to any model"
 

@@ -215,3 +215,151 @@ def inner_products_turned_round(d):
     a, i = parse(block["propagated"][1]), parse(block["introduced"][1])
     block["inner"] = [spell(checker.round_down(a * i) * -1), spell(checker.round_down(a * i))]
     return rederive(d)
+
+
+def _newer(d):
+    d["schema"] = "peelverify.certificate/1.2"
+    return d
+
+
+@attack("recompute")
+def newer_version_with_theorems_made_up(d):
+    """The file says that a newer minor version wrote it, and its theorems are one that does not exist."""
+    used = {row["theorem"] for row in d["every_input"]["matrices"]}
+    d["theorems"] = [t for t in d["theorems"] if t["name"] in used]
+    d["theorems"].append({"name": "PeelVerify.everything", "sha256": "0" * 64})
+    return seal(_newer(d))
+
+
+@attack("recompute")
+def newer_version_with_one_more_theorem(d):
+    """The same, with all theorems and one more that nobody here can know."""
+    d["theorems"].append({"name": "PeelVerify.everything", "sha256": "0" * 64})
+    return seal(_newer(d))
+
+
+@attack("recompute")
+def newer_version_with_states_in_other_words(d):
+    """The same, and the words that say which states were compared claim more."""
+    d["subject"]["numerics"]["states"] = "every text on every machine"
+    return seal(_newer(d))
+
+
+@attack("recompute")
+def newer_version_without_its_parts(d):
+    """The same, without pool, unseen text and bounds for every input, so that chosen windows look like given tokens."""
+    d["every_input"] = d["unseen"] = d["subject"]["pool"] = None
+    del d["measured"]["every_input_largest_change"]
+    return seal(_newer(d))
+
+
+@attack("recompute")
+def a_part_that_the_version_does_not_have(d):
+    """A claim under a key of its own, in a file of a version that has no such key."""
+    d["numbers"]["proved_for_every_text"] = d["approved_by"] = "0x1p-9"
+    return seal(d)
+
+
+@attack("recompute")
+def operator_halved_and_radius_doubled(d):
+    """Half the operator norm of a matrix and four times its dimension: the bound stays, its factors are false."""
+    row = d["every_input"]["matrices"][0]
+    row["dimension"] *= 4
+    row["operator"], row["radius"] = spell(parse(row["operator"]) / 2), spell(parse(row["radius"]) * 2)
+    return seal(d)
+
+
+@attack("recompute")
+def parts_of_a_radius_lowered(d):
+    """The lengths of the values of each head lowered, below a radius that stays."""
+    row = next(row for row in d["every_input"]["matrices"] if row["input"] == "attention")
+    row["parts"] = [spell(parse(x) / 2) for x in row["parts"]]
+    return seal(d)
+
+
+@attack("recompute")
+def another_kind_of_input(d):
+    """A matrix behind a norm is said to follow an activation."""
+    d["every_input"]["matrices"][1]["input"] = "activation"
+    return seal(d)
+
+
+@attack("recompute")
+def matrices_not_covered_made_up(d):
+    """A block is said to have no bound for every input, with a reason that is not so."""
+    d["every_input"]["not_covered"] = [{"block": 0, "name": "all", "reason": "nobody needs it"}]
+    return seal(d)
+
+
+@attack("recompute")
+def distinct_tokens_of_hidden_text(d):
+    """The ids are left out, as with external tokens, and the number of distinct ones is made up."""
+    del d["subject"]["tokens"]["ids"]
+    d["unseen"]["distinct_tokens"] = 250
+    return seal(d)
+
+
+@attack("recompute")
+def same_top_moved_between_windows(d):
+    """A position that keeps its top token is moved from one window to another; the total stays."""
+    rows, length = d["numbers"]["units"]["windows"], d["subject"]["tokens"]["shape"][1]
+    giver = next(row for row in rows if row["same_top"])
+    taker = next(row for row in rows if row is not giver and row["same_top"] < length)
+    giver["same_top"], taker["same_top"] = giver["same_top"] - 1, taker["same_top"] + 1
+    return seal(d)
+
+
+@attack("recompute")
+def tied_positions_moved(d):
+    """Ties at the first position of every window, where there are none."""
+    for row in d["numbers"]["units"]["windows"]:
+        row["tied_at"] = sorted({0, *row["tied_at"]})
+    return rederive(d)
+
+
+@attack("recompute")
+def oscillation_moved_between_windows(d):
+    """The oscillation of one window is lowered and that of another raised; the mean stays."""
+    a, b = sorted(d["numbers"]["units"]["windows"], key=lambda row: parse(row["oscillation_max"]))[:2]
+    step = min(parse(row["oscillation_sum"]) - parse(row["oscillation_max"]) for row in (a, b)) / 64
+    a["oscillation_sum"] = spell(checker.round_down(parse(a["oscillation_sum"]) - step))
+    b["oscillation_sum"] = spell(checker.round_down(parse(b["oscillation_sum"]) + step))
+    return rederive(d)
+
+
+@attack("recompute")
+def settings_of_the_reruns_made_up(d):
+    """The re-runs are said to have used another attention and another batch."""
+    for rerun in d["numbers"]["reruns"]:
+        rerun["attention"], rerun["batch"] = "flash", 77
+    return seal(d)
+
+
+@attack("recompute")
+def fewer_reruns(d):
+    """All re-runs but the first are left out."""
+    d["numbers"]["reruns"] = d["numbers"]["reruns"][:1]
+    return rederive(d)
+
+
+@attack("recompute")
+def error_of_the_embeddings_raised(d):
+    """The first error twice as large, which lowers the gain of the first block."""
+    d["numbers"]["initial_error"] = [spell(parse(x) * 2) for x in d["numbers"]["initial_error"]]
+    d["numbers"]["initial_token_max"] = [spell(parse(x) * 2) for x in d["numbers"]["initial_token_max"]]
+    return rederive(d)
+
+
+@attack("recompute")
+def a_measured_figure_left_out(d):
+    """The entropy of the tokens is not stated."""
+    del d["measured"]["token_entropy_nats"]
+    return seal(d)
+
+
+@attack("recompute")
+def small_measured_changes_made_smaller(d):
+    """The largest changes seen of all matrices are divided by a thousand."""
+    seen = d["measured"]["every_input_largest_change"]
+    d["measured"]["every_input_largest_change"] = [f"{float(x) / 1000:.9g}" for x in seen]
+    return seal(d)

@@ -367,3 +367,59 @@ def lone_surrogate_in_a_field(d):
     """A theorem whose hash is a lone surrogate, which cannot be printed."""
     d["theorems"][0]["sha256"] = "\ud800"
     return _raw(d)
+
+
+@attack("arithmetic")
+def pool_without_its_files(d):
+    """The files of the pool are not named, so that whoever looks for them fails."""
+    del d["subject"]["pool"]["files"]
+    return _raw(d)
+
+
+@attack("arithmetic")
+def files_of_the_pool_are_a_list(d):
+    """The files of the pool are an empty list."""
+    d["subject"]["pool"]["files"] = []
+    return _raw(d)
+
+
+@attack("arithmetic")
+def files_of_the_pool_of_two_kinds(d):
+    """One hash of a file is a number and one a text, which cannot be sorted."""
+    d["subject"]["pool"]["files"] = {"x": 1, "y": "a"}
+    return _raw(d)
+
+
+@attack("arithmetic")
+def host_is_a_list(d):
+    """The notes on the host are a list, so that whoever looks something up in them fails."""
+    d["host"] = ["x"]
+    return _raw(d)
+
+
+@attack("arithmetic")
+def host_is_missing(d):
+    """There are no notes on the host."""
+    del d["host"]
+    return _raw(d)
+
+
+@attack("arithmetic")
+def name_of_a_matrix_is_an_object(d):
+    """The name of a matrix is an object."""
+    d["every_input"]["matrices"][0]["name"] = {"a": [1]}
+    return _raw(d)
+
+
+@attack("arithmetic")
+def block_of_a_matrix_is_a_truth_value(d):
+    """The block of a matrix is ``false``, which is 0 to Python."""
+    d["every_input"]["matrices"][0]["block"] = False
+    return _raw(d)
+
+
+@attack("arithmetic")
+def reason_is_not_text(d):
+    """Why a matrix has no bound is a number."""
+    d["every_input"]["not_covered"] = [{"block": 0, "name": "all", "reason": 1}]
+    return _raw(d)

@@ -174,8 +174,8 @@ def _outside_windows(units: dict, stated: dict, margin: Fraction) -> str:
 
 def _outside_measured(new: dict[str, Any], stated: dict[str, Any]) -> str:
     """Name of the first measured figure that is off by more than one in a thousand."""
-    for key in new:
-        a, b = ([x] if isinstance(x, str) else x for x in (new[key], stated[key]))
+    for key, value in new.items():
+        a, b = ([x] if isinstance(x, str) else x for x in (value, stated[key]))
         pairs = [(float(x), float(y)) for x, y in zip(a, b, strict=True)]
         if any(abs(x - y) > 1e-3 * abs(x) + 1e-9 for x, y in pairs):
             return key

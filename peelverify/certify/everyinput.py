@@ -9,6 +9,7 @@ and gated products are no longer than the largest gate input times the length of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from peelverify.certify.checker import round_up, spell
+from peelverify.certify.layout import (
+    LAYOUTS,
+    Heads,
+    Layout,
+    activation_of,
+    differences,
+    heads_of,
+    norm_epsilon,
+    unbounded_norm,
+)
 from peelverify.enclose import norm_fro_upper, norm_op2_upper, sqrt_upper
 from peelverify.enclose.operator import Stacked
 from peelverify.models.blockwise import BlockSource, StoredMatrix
@@ -42,63 +53,6 @@ THEOREMS = {
     "attention": "PeelVerify.attention_norm_le",
     "gate": "PeelVerify.gated_norm_le",
     "activation": "PeelVerify.weight_error",
-}
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where a block of one family keeps its norms and linear maps, and how their rows are cut.
-
-    Args:
-        attention_norm: norm before the maps ``projections``.
-        projections: maps behind it.
-        values: which of them makes the values.
-        attention_out: map behind attention.
-        mlp_norm: norm before the maps ``hidden``.
-        hidden: (gate, value) of a gated MLP, one fused map, or one plain map.
-        mlp_out: map behind the activation.
-        gated: whether the MLP is gated.
-        interleaved: whether query, key and value rows lie head by head.
-        unit_offset: whether the norm multiplies by ``1 + weight``.
-    """
-
-    attention_norm: str
-    projections: tuple[str, ...]
-    values: str
-    attention_out: str
-    mlp_norm: str
-    hidden: tuple[str, ...]
-    mlp_out: str
-    gated: bool = True
-    interleaved: bool = False
-    unit_offset: bool = False
-
-
-_LLAMA = Layout(
-    "input_layernorm", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), "self_attn.v_proj",
-    "self_attn.o_proj", "post_attention_layernorm", ("mlp.gate_proj", "mlp.up_proj"), "mlp.down_proj",
-)
-LAYOUTS: dict[str, Layout] = {
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), _LLAMA),
-    "gemma2": Layout(
-        "input_layernorm", _LLAMA.projections, _LLAMA.values, _LLAMA.attention_out, "pre_feedforward_layernorm",
-        _LLAMA.hidden, _LLAMA.mlp_out, unit_offset=True,
-    ),
-    "phi3": Layout(
-        "input_layernorm", ("self_attn.qkv_proj",), "self_attn.qkv_proj", "self_attn.o_proj",
-        "post_attention_layernorm", ("mlp.gate_up_proj",), "mlp.down_proj",
-    ),
-    "gpt2": Layout(
-        "ln_1", ("attn.c_attn",), "attn.c_attn", "attn.c_proj", "ln_2", ("mlp.c_fc",), "mlp.c_proj", gated=False,
-    ),
-    "gpt_neox": Layout(
-        "input_layernorm", ("attention.query_key_value",), "attention.query_key_value", "attention.dense",
-        "post_attention_layernorm", ("mlp.dense_h_to_4h",), "mlp.dense_4h_to_h", gated=False, interleaved=True,
-    ),
-    "opt": Layout(
-        "self_attn_layer_norm", _LLAMA.projections, _LLAMA.values, "self_attn.out_proj", "final_layer_norm",
-        ("fc1",), "fc2", gated=False,
-    ),
 }
 
 
@@ -232,16 +186,13 @@ def _root(dimension: int) -> Fraction:
     return sqrt_upper(Fraction(dimension))
 
 
-def _value_rows(layout: Layout, view: ModelView, outputs: int) -> list[Any]:
+def _value_rows(layout: Layout, heads: Heads, outputs: int) -> list[Any]:
     """Row numbers of the values of each key-value head."""
-    config = view.config
-    heads = int(config.num_attention_heads)
-    shared = int(getattr(config, "num_key_value_heads", None) or heads)
-    size = int(getattr(config, "head_dim", None) or view.width // heads)
+    size = heads.size
     if layout.interleaved:
-        return [np.arange(3 * size * h + 2 * size, 3 * size * (h + 1)) for h in range(heads)]
-    start = outputs - shared * size  # the values are the last rows, or all of them
-    return [np.arange(start + size * h, start + size * (h + 1)) for h in range(shared)]
+        return [np.arange(3 * size * h + 2 * size, 3 * size * (h + 1)) for h in range(heads.count)]
+    start = outputs - heads.shared * size  # the values are the last rows, or all of them
+    return [np.arange(start + size * h, start + size * (h + 1)) for h in range(heads.shared)]
 
 
 def _entry(
@@ -302,8 +253,7 @@ def largest_change(
             shift = getattr(norm, "bias", None)
             layer = isinstance(norm, nn.LayerNorm)
             y = y - y.mean(-1, keepdim=True) if layer else y
-            epsilon = getattr(norm, "eps", None) or getattr(norm, "variance_epsilon", 0.0)
-            y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + epsilon)
+            y = y * torch.rsqrt(y.square().mean(-1, keepdim=True) + norm_epsilon(norm))
             if getattr(norm, "weight", None) is not None:
                 y = y * (norm.weight.double() + (1.0 if unit_offset else 0.0))
             y = y if shift is None else y + shift.double()
@@ -342,6 +292,8 @@ def every_input(
         The part of a certificate, and for each matrix the largest change of its output at a token of ``window``,
         both maps given the same input, as decimal strings.
 
+    A pair that differs in more than weights, or has norms without a radius, gets no bounds but the reason.
+
     Guarantee:
         Upper bounds in real arithmetic on the stored weights, by the theorem named in each row with
         `PeelVerify.rmsNorm_radius` or `PeelVerify.layerNorm_radius` for the radius behind a norm.
@@ -351,6 +303,16 @@ def every_input(
     rows: list[dict[str, Any]] = []
     seen: list[str] = []
     left_out: list[dict[str, Any]] = []
+    reason = _not_alike(original, compressed, kept, layout)
+    if reason is not None:
+        left_out = [
+            {"block": t, "name": "all", "reason": reason if t in kept else "the block was deleted"}
+            for t in range(view.depth)
+        ]
+        left_out.append({"block": "head", "name": view.family.head, "reason": reason})
+        if on_progress is not None:
+            on_progress(view.depth + 1, view.depth + 1, "every input")
+        return {"matrices": rows, "not_covered": left_out}, seen
     with original.front(window[:1]) as embed:
         state, calls = embed(window[:1].to(original.device))
     for t in range(view.depth):
@@ -375,12 +337,24 @@ def every_input(
     return {"matrices": rows, "not_covered": left_out}, seen
 
 
+def _not_alike(original: BlockSource, compressed: BlockSource, kept: Sequence[int], layout: Layout) -> str | None:
+    """Why bounds from weights alone say nothing about a pair; None if they do."""
+    view, other = original.view, compressed.view
+    apart = differences(view, other, kept)
+    if apart:
+        more = f" and {len(apart) - 1} more" if len(apart) > 1 else ""
+        return f"the models differ in more than weights: {apart[0]}{more}"
+    if view.norm is not None and not 0 <= norm_epsilon(view.norm) < math.inf:
+        return f"the final norm has the epsilon {norm_epsilon(view.norm)}"
+    return next((why for t in kept if (why := unbounded_norm(view.blocks[t], layout))), None)
+
+
 def _block_rows(
     t: int, places: tuple[tuple[BlockSource, int], ...], layout: Layout, view: ModelView, inputs: dict[str, Tensor],
     rows: list[dict[str, Any]], seen: list[str], left_out: list[dict[str, Any]],
 ) -> None:
-    root = _root(view.width)
-    if getattr(view.config, "do_layer_norm_before", True) is False:
+    root, block = _root(view.width), view.blocks[t]
+    if getattr(block, "do_layer_norm_before", True) is False:
         left_out.append({"block": t, "name": "all", "reason": "this model normalises after its maps, not before"})
         return
 
@@ -395,6 +369,7 @@ def _block_rows(
             yield first, second
             seen.append(largest_change(inputs[norm or name], *pairs, unit_offset=layout.unit_offset))
 
+    heads = heads_of(block, layout)
     cut: list[Fraction] = []
     hidden: list[Fraction] = []
     for norm, names in ((layout.attention_norm, layout.projections), (layout.mlp_norm, layout.hidden)):
@@ -402,10 +377,10 @@ def _block_rows(
             with maps(name, norm) as (first, second):
                 rows.append(_entry(t, name, "norm", first, second, root, dimension=view.width))
                 if name == layout.values:
-                    cut = [first.rows(i).radius(root) for i in _value_rows(layout, view, len(first.weight))]
+                    cut = [first.rows(i).radius(root) for i in _value_rows(layout, heads, len(first.weight))]
                 if norm == layout.mlp_norm:
                     hidden += _hidden_bounds(first, name, layout, root)
-    copies = int(view.config.num_attention_heads) // len(cut)
+    copies = heads.count // len(cut)
     parts = [radius for radius in cut for _ in range(copies)]
     radius = sqrt_upper(sum((p**2 for p in parts), Fraction(0)))
     with maps(layout.attention_out, None) as (first, second):
@@ -413,8 +388,7 @@ def _block_rows(
             _entry(t, layout.attention_out, "attention", first, second, radius, parts=[spell(p) for p in parts])
         )
     name = layout.mlp_out
-    act = next((a for k in ("hidden_activation", "hidden_act", "activation_function")
-                if (a := getattr(view.config, k, None))), None)
+    act = activation_of(block, layout)
     if act not in ACTIVATIONS:
         left_out.append({"block": t, "name": name, "reason": f"no bound |act z| <= |z| is known for {act}"})
         return

@@ -22,7 +22,20 @@ from torch import Tensor, nn
 from peelverify.bounds import universal
 from peelverify.bounds.exponential import exp_upper
 from peelverify.certify.checker import round_up
-from peelverify.certify.everyinput import LAYOUTS, Layout, _Affine, _affine, _change, _same, _value_rows
+from peelverify.certify.everyinput import _Affine, _affine, _change, _same, _value_rows
+from peelverify.certify.layout import (
+    LAYOUTS,
+    Heads,
+    Layout,
+    activation_of,
+    block_differences,
+    differences,
+    heads_of,
+    norm_epsilon,
+    rotary_scale,
+    unbounded_norm,
+)
+from peelverify.certify.measure import same_shape
 from peelverify.enclose import norm_fro_upper, norm_op2_upper, sqrt_lower, sqrt_upper
 from peelverify.errors import InputError
 from peelverify.models.blockwise import BlockSource, Call
@@ -132,19 +145,15 @@ def _root_of_exp(half: Fraction) -> Fraction:
     return round_up(exp_upper(half, 96, lambda x: round_up(x, 256)))
 
 
-def _score_rows(layout: Layout, view: ModelView, which: int) -> list[tuple[str, Any]]:
+def _score_rows(layout: Layout, heads: Heads, which: int) -> list[tuple[str, Any]]:
     """For each query head, the map and the rows of its query (which = 0) or of its key (which = 1)."""
-    config = view.config
-    heads = int(config.num_attention_heads)
-    shared = int(getattr(config, "num_key_value_heads", None) or heads)
-    size = int(getattr(config, "head_dim", None) or view.width // heads)
-    found = []
-    for head in range(heads):
-        at = head if which == 0 else head * shared // heads
+    found, size = [], heads.size
+    for head in range(heads.count):
+        at = head if which == 0 else head * heads.shared // heads.count
         if layout.interleaved:
             start = 3 * size * head + size * which
         elif len(layout.projections) == 1:
-            start = size * at + (0 if which == 0 else size * heads)
+            start = size * at + (0 if which == 0 else size * heads.count)
         else:
             start = size * at
         name = layout.projections[0 if len(layout.projections) == 1 else which]
@@ -152,26 +161,14 @@ def _score_rows(layout: Layout, view: ModelView, which: int) -> list[tuple[str, 
     return found
 
 
-def _score_scale(view: ModelView, block: int) -> Fraction:
-    """What scores are multiplied by, rounded up."""
-    config = view.config
-    size = int(getattr(config, "head_dim", None) or view.width // int(config.num_attention_heads))
-    scale = sqrt_upper(Fraction(1, size))
-    if getattr(config, "scale_attn_weights", True) is False:
-        scale = Fraction(1)
-    if getattr(config, "scale_attn_by_inverse_layer_idx", False):
-        scale = scale / (block + 1)
-    return scale
-
-
 def _weight_changes(
-    f: nn.Module, own: nn.Module, layout: Layout, view: ModelView, block: int, root: Fraction
+    f: nn.Module, own: nn.Module, layout: Layout, view: ModelView, root: Fraction
 ) -> list[Fraction]:
     """For each query head, a bound on the sum of the changes of its attention weights."""
-    heads = int(view.config.num_attention_heads)
+    heads = heads_of(f, layout)
     if any(name.endswith(("q_norm", "k_norm")) for name, _ in f.named_modules()):
-        return [Fraction(2)] * heads  # the norm of queries and keys divides by a length that can be any
-    queries, keys = _score_rows(layout, view, 0), _score_rows(layout, view, 1)
+        return [Fraction(2)] * heads.count  # the norm of queries and keys divides by a length that can be any
+    queries, keys = _score_rows(layout, heads, 0), _score_rows(layout, heads, 1)
     maps: dict[str, tuple[_Affine, _Affine]] = {
         name: tuple(  # type: ignore[misc]
             _affine(m.get_submodule(name), m.get_submodule(layout.attention_norm), layout.unit_offset)
@@ -179,7 +176,7 @@ def _weight_changes(
         )
         for name in {name for name, _ in (*queries, *keys)}
     }
-    scale = _score_scale(view, block)
+    scale = round_up(heads.scale * rotary_scale(view) ** 2)
     same = {name: _same(*both) for name, both in maps.items()}
     sizes: dict[Any, tuple[Fraction, Fraction, Fraction]] = {}
 
@@ -203,7 +200,7 @@ def _weight_changes(
 
 
 def _attention_parts(
-    f: nn.Module, own: nn.Module, layout: Layout, view: ModelView, block: int, root: Fraction
+    f: nn.Module, own: nn.Module, layout: Layout, view: ModelView, root: Fraction
 ) -> _Parts:
     old, new = (
         _affine(m.get_submodule(layout.values), m.get_submodule(layout.attention_norm), layout.unit_offset)
@@ -211,18 +208,18 @@ def _attention_parts(
     )
     shared = []
     same = _same(old, new)
-    for rows in _value_rows(layout, view, len(old.matrix)):
+    heads = heads_of(f, layout)
+    for rows in _value_rows(layout, heads, len(old.weight)):
         one, two = old.rows(rows), new.rows(rows)
         lengths = one.radius(root), two.radius(root)
         operator, shift = (Fraction(0), Fraction(0)) if same else _change(one, two)
         shared.append((*lengths, universal.affine_upper(operator, root, shift)))
-    heads = int(view.config.num_attention_heads)
-    moved = _weight_changes(f, own, layout, view, block, root)
+    moved = _weight_changes(f, own, layout, view, root)
     out, out_new = (_affine(m.get_submodule(layout.attention_out), None, False) for m in (f, own))
     ends = _operator(out), _operator(out_new), _length(out), _length(out_new)
     change, bias = _change(out, out_new)
     return _Parts(
-        tuple(_Head(*shared[head * len(shared) // heads], moved[head]) for head in range(heads)),
+        tuple(_Head(*shared[head * len(shared) // heads.count], moved[head]) for head in range(heads.count)),
         ends[0], ends[1], change, bias, ends[2], ends[3],
     )
 
@@ -310,31 +307,34 @@ class _FeedBound:
         return round_up(min(found, self.sizes))
 
 
-def _activation(view: ModelView) -> str:
-    names = ("hidden_activation", "hidden_act", "activation_function")
-    return next((a for k in names if (a := getattr(view.config, k, None))), "unknown")
-
-
-def _require_covered(view: ModelView) -> Layout:
+def _require_covered(view: ModelView, block: nn.Module) -> Layout:
     family = view.config.model_type
     if family in _NOT_COVERED or family not in LAYOUTS:
         reason = _NOT_COVERED.get(family, "its block is not described")
         raise InputError(f"bound_blocks does not cover {family}: {reason}; use the every-input part of certify")
-    if getattr(view.config, "do_layer_norm_before", True) is False:
+    layout = LAYOUTS[family]
+    if getattr(block, "do_layer_norm_before", True) is False:
         raise InputError("bound_blocks needs norms before the maps, got a model that normalises after them")
-    if _activation(view) not in LIPSCHITZ:
+    why = unbounded_norm(block, layout)
+    if why is not None:
+        raise InputError(f"bound_blocks needs norms of a known length: {why}; correct the configuration")
+    act = activation_of(block, layout)
+    if act not in LIPSCHITZ:
         raise InputError(
             f"bound_blocks needs an activation with a known Lipschitz bound ({', '.join(sorted(LIPSCHITZ))}), "
-            f"got {_activation(view)!r}; use the every-input part of certify"
+            f"got {act!r}; use the every-input part of certify"
         )
-    return LAYOUTS[family]
+    return layout
 
 
-def _least_divisor(f: nn.Module, layout: Layout) -> Fraction:
-    """A lower bound on what the second norm divides by: the root of its epsilon."""
-    norm = f.get_submodule(layout.mlp_norm)
-    epsilon = next((e for k in ("eps", "variance_epsilon") if (e := getattr(norm, k, None))), 0.0)
-    return sqrt_lower(Fraction(float(epsilon)))
+def _require_alike(apart: list[str]) -> None:
+    """Refuse a pair that differs in more than weights."""
+    if apart:
+        more = f" and {len(apart) - 1} more" if len(apart) > 1 else ""
+        raise InputError(
+            f"bound_blocks needs two models that differ in their weights only, got another {apart[0]}{more}; "
+            "use certify, which runs both"
+        )
 
 
 @torch.no_grad()
@@ -345,18 +345,20 @@ def bound_block(block: int, f: nn.Module, own: nn.Module | None, view: ModelView
         block: index of the block in the original.
         f: the original's block, with its weights.
         own: the compressed block; None if it was deleted.
-        view: the original model, for its configuration.
+        view: the original model, for its family and its rotary embedding.
 
     Raises:
-        InputError: a family whose blocks are not covered, or an activation without a known Lipschitz bound.
+        InputError: a family whose blocks are not covered, an activation without a known Lipschitz bound, or blocks
+            that differ in more than weights.
 
     Guarantee:
         In real arithmetic on the stored weights, the 2-norm of the change at any token of any input is at most
         ``bound``. `PeelVerify.sequential_block_error_le`, `PeelVerify.parallel_block_error_le`.
     """
-    layout = _require_covered(view)
+    layout = _require_covered(view, f)
+    _require_alike([] if own is None else block_differences(f, own))
     root = sqrt_upper(Fraction(view.width))
-    parts = _attention_parts(f, own if own is not None else f, layout, view, block, root)
+    parts = _attention_parts(f, own if own is not None else f, layout, view, root)
     if own is None:
         feed = _feed(f, layout)
         attention, mlp = _attention_size(parts), _feed_size(feed, layout, root)
@@ -366,9 +368,9 @@ def bound_block(block: int, f: nn.Module, own: nn.Module | None, view: ModelView
         )
     attention = _attention_bound(parts)
     still = replace(parts, heads=tuple(replace(head, weight_change=Fraction(0)) for head in parts.heads))
-    change_of = _FeedBound(f, own, layout, root, LIPSCHITZ[_activation(view)])
-    parallel = bool(getattr(view.config, "use_parallel_residual", False))
-    least = _least_divisor(f, layout)
+    change_of = _FeedBound(f, own, layout, root, LIPSCHITZ[activation_of(f, layout)])
+    parallel = bool(getattr(f, "use_parallel_residual", False))
+    least = sqrt_lower(Fraction(norm_epsilon(f.get_submodule(layout.mlp_norm))))
 
     def mlp_for(first: Fraction) -> Fraction:
         if parallel:
@@ -483,10 +485,13 @@ def bound_blocks(
         For each block of the original its bound and what the search found.
 
     Raises:
-        InputError: see `bound_block`; a length beyond the model's positions.
+        InputError: see `bound_block`; configurations that differ; a length beyond the model's positions.
+        ShapeError: models that cannot be compared block by block.
     """
     view = original.view
-    _require_covered(view)
+    same_shape(view, compressed.view, kept)
+    _require_covered(view, view.blocks[0])
+    _require_alike(differences(view, compressed.view, kept))
     ids = torch.zeros((windows, length), dtype=torch.long, device=original.device)
     with original.front(ids) as embed:
         _, calls = embed(ids)

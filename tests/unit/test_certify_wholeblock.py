@@ -13,6 +13,7 @@ from transformers.activations import ACT2FN
 
 from peelverify.certify import wholeblock
 from peelverify.certify.wholeblock import LIPSCHITZ, bound_block, bound_blocks, search_block
+from peelverify.compress import delete_layers
 from peelverify.errors import InputError
 from peelverify.models.blockwise import WholeModel
 from peelverify.models.small import small_decoder
@@ -87,7 +88,8 @@ def test_equal_blocks_have_the_bound_zero(family: str) -> None:
 def test_a_deleted_block_is_bounded_by_its_size() -> None:
     """A block that is left out changes the state by what it would have added."""
     one, _ = pair("llama", 0.0)
-    (bound, seen), _ = bound_blocks(WholeModel(one), WholeModel(one), [1], samples=64, ascents=2, length=4, windows=2)
+    two = delete_layers(one, [0])
+    (bound, seen), _ = bound_blocks(WholeModel(one), WholeModel(two), [1], samples=64, ascents=2, length=4, windows=2)
     assert bound.kind == "deleted"
     assert 0 < max(seen.sampled, seen.ascended) <= float(bound.bound)
 
@@ -158,7 +160,7 @@ def test_the_exponential_is_rounded_up() -> None:
 def test_what_is_not_covered_is_refused() -> None:
     """Another norm after the maps, another activation: refused by name."""
     one, _ = pair("llama", 0.0)
-    one.config.hidden_act = "mish"
+    one.blocks[0].mlp.act_fn = ACT2FN["mish"]
     with pytest.raises(InputError, match="mish"):
         bound_block(0, one.blocks[0], one.blocks[0], one)
     one.config.model_type = "gemma2"

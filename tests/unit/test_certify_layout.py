@@ -1,0 +1,151 @@
+"""What bounds from weights alone read from modules, and which pairs they refuse."""
+
+from __future__ import annotations
+
+import copy
+import math
+from fractions import Fraction
+
+import pytest
+
+from peelverify.certify.everyinput import every_input
+from peelverify.certify.layout import (
+    LAYOUTS,
+    activation_of,
+    block_differences,
+    differences,
+    heads_of,
+    rotary_scale,
+    unbounded_norm,
+)
+from peelverify.certify.wholeblock import bound_block, bound_blocks
+from peelverify.compress import delete_layers, quantize_model
+from peelverify.errors import InputError
+from peelverify.models import FAMILIES, ModelView
+from peelverify.models.blockwise import WholeModel
+from tests.families import small_family, untrained_family
+
+ALL = sorted(FAMILIES)
+NAMES = {"gpt2": "gelu_new", "gpt_neox": "gelu", "opt": "relu", "gemma2": "gelu_pytorch_tanh"}
+UNREAD = {
+    "head_dim": 1, "num_key_value_heads": 1, "hidden_activation": "tanh", "activation_function": "tanh",
+    "hidden_act": "tanh", "use_parallel_residual": True, "scale_attn_weights": False,
+    "scale_attn_by_inverse_layer_idx": True, "do_layer_norm_before": False, "n_head": 1,
+}
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_facts_come_from_the_modules_whatever_the_configuration_says(family) -> None:
+    """Four heads of eight; two heads of keys where they are shared. Keys set afterwards change nothing."""
+    view = ModelView(untrained_family(family, 0))
+    for _ in range(2):
+        for t, block in enumerate(view.blocks):
+            heads = heads_of(block, LAYOUTS[family])
+            assert (heads.count, heads.size) == (4, 8)
+            assert heads.shared == (4 if family in ("gpt2", "gpt_neox", "opt") else 2)
+            exact = 256 ** -0.5 if family == "gemma2" else 8 ** -0.5
+            assert Fraction(exact) <= heads.scale <= Fraction(exact) * (1 + Fraction(1, 2**48)), t
+            assert heads.scale**2 >= (Fraction(1, 256) if family == "gemma2" else Fraction(1, 8))
+            assert activation_of(block, LAYOUTS[family]) == NAMES.get(family, "silu")
+        assert rotary_scale(view) == 1
+        for key, value in UNREAD.items():
+            try:
+                setattr(view.config, key, value)
+            except Exception:
+                assert key in type(view.config).__dataclass_fields__
+
+
+def test_scales_that_a_family_reads_are_found() -> None:
+    """GPT-2's two switches and the factor of YaRN."""
+    plain = ModelView(untrained_family("gpt2", 0, scale_attn_weights=False))
+    assert 1 <= heads_of(plain.blocks[1], LAYOUTS["gpt2"]).scale <= 1 + Fraction(1, 2**48)
+    deep = ModelView(untrained_family("gpt2", 0, scale_attn_by_inverse_layer_idx=True))
+    scales = [float(heads_of(block, LAYOUTS["gpt2"]).scale) for block in deep.blocks]
+    assert scales == pytest.approx([1 / math.sqrt(8) / (t + 1) for t in range(3)])
+    rope = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16}
+    found = rotary_scale(ModelView(untrained_family("llama", 0, rope_parameters=rope)))
+    assert float(found) == pytest.approx(0.1 * math.log(4.0) + 1)
+    less = ModelView(untrained_family("llama", 0, rope_parameters=rope | {"attention_factor": 0.5}))
+    assert rotary_scale(less) == 1  # never below the entries that are not turned
+
+
+@pytest.mark.parametrize("family", ALL)
+def test_compressed_models_do_not_differ_in_more_than_weights(family, ids) -> None:
+    """Copies, fewer bits, fewer blocks, other dtypes and names: nothing to refuse."""
+    view = small_family(family, ids, steps=1)
+    other = ModelView(copy.deepcopy(view.model).bfloat16())
+    for key, value in (("use_cache", False), ("eos_token_id", 3), ("_name_or_path", "elsewhere"), ("dtype", None)):
+        setattr(other.config, key, value)
+    assert differences(view, other, range(3)) == []
+    assert differences(view, quantize_model(view, 4).view, range(3)) == []
+    assert differences(view, delete_layers(view, [1]), [0, 2]) == []
+
+
+def test_what_is_dropped_in_training_is_no_difference() -> None:
+    """Rates of dropout act in training only."""
+    for family, rates in (
+        ("gpt2", {"resid_pdrop": 0.3, "attn_pdrop": 0.3, "embd_pdrop": 0.3}), ("opt", {"dropout": 0.3}),
+        ("llama", {"attention_dropout": 0.3}), ("gpt_neox", {"hidden_dropout": 0.3, "attention_dropout": 0.3}),
+        ("phi3", {"resid_pdrop": 0.3, "embd_pdrop": 0.3}),
+    ):
+        one, two = (ModelView(untrained_family(family, 0, **more)) for more in ({}, rates))
+        assert differences(one, two, range(3)) == []
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "word"),
+    [
+        ("llama", {"rms_norm_eps": 1.0}, "rms_norm_eps"),
+        ("llama", {"hidden_act": "relu"}, "hidden_act"),
+        ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 9.0}}, "rope_parameters"),
+        ("llama", {"max_position_embeddings": 8}, "max_position_embeddings"),
+        ("mistral", {"sliding_window": 4}, "sliding_window"),
+        ("gemma2", {"layer_types": ["full_attention"] * 3}, "layer_types"),
+        ("gemma2", {"query_pre_attn_scalar": 1}, "query_pre_attn_scalar"),
+        ("gpt2", {"num_attention_heads": 2}, "n_head"),
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
+        ("gpt2", {"layer_norm_epsilon": 0.1}, "layer_norm_epsilon"),
+        ("gpt_neox", {"use_parallel_residual": False}, "use_parallel_residual"),
+        ("phi3", {"original_max_position_embeddings": 8}, "original_max_position_embeddings"),
+        ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before"),
+    ],
+)
+def test_configurations_that_differ_are_named_and_get_no_bound(family, changes, word, ids) -> None:
+    """Every input: not covered, with the reason. Whole blocks: refused."""
+    one, two = (ModelView(untrained_family(family, 0, **more)) for more in ({}, changes))
+    assert any(word in text for text in differences(one, two, range(3)))
+    part, seen = every_input(WholeModel(one), WholeModel(two), range(3), ids[:1])
+    assert (part["matrices"], seen) == ([], [])
+    assert [row["block"] for row in part["not_covered"]] == [0, 1, 2, "head"]
+    assert all("differ in more than weights" in row["reason"] for row in part["not_covered"])
+    if family != "gemma2":  # its blocks have no bound at all
+        with pytest.raises(InputError, match="weights only"):
+            bound_blocks(WholeModel(one), WholeModel(two), range(3), samples=0, ascents=0)
+
+
+def test_modules_that_differ_are_named_though_the_configurations_agree(ids) -> None:
+    """In memory: another epsilon, another activation, another scale of the scores."""
+    one = ModelView(untrained_family("llama", 0))
+    for name, key, value in (
+        ("input_layernorm", "variance_epsilon", 1.0), ("self_attn", "scaling", 1.0), ("self_attn", "layer_type", "x"),
+    ):
+        two = ModelView(copy.deepcopy(one.model))
+        setattr(two.blocks[1].get_submodule(name), key, value)
+        assert [text.split()[0] for text in block_differences(one.blocks[1], two.blocks[1])] == [f"{name}.{key}"]
+        with pytest.raises(InputError, match=key):
+            bound_block(1, one.blocks[1], two.blocks[1], one)
+        part, _ = every_input(WholeModel(one), WholeModel(two), range(3), ids[:1])
+        assert key in part["not_covered"][0]["reason"]
+    two = ModelView(copy.deepcopy(one.model))
+    two.norm.variance_epsilon = 1.0
+    assert "final norm" in differences(one, two, range(3))[0]
+
+
+def test_a_norm_without_a_longest_length_gets_no_bound(ids) -> None:
+    """A negative epsilon in both models."""
+    one, two = (ModelView(untrained_family("llama", seed, rms_norm_eps=-1e-9)) for seed in (0, 1))
+    assert "-1e-09" in unbounded_norm(one.blocks[0], LAYOUTS["llama"])
+    part, _ = every_input(WholeModel(one), WholeModel(two), range(3), ids[:1])
+    assert part["matrices"] == [] and "-1e-09" in part["not_covered"][0]["reason"]
+    with pytest.raises(InputError, match="-1e-09"):
+        bound_block(0, one.blocks[0], two.blocks[0], one)

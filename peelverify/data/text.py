@@ -83,7 +83,7 @@ def windows(tokenizer: Any, text: str, *, length: int, count: int | None = None)
     if fit < (count or 1):
         raise InputError(
             f"windows needs text of at least {(count or 1) * length} tokens ({count or 1} windows of {length}), "
-            f"got {len(ids)}; give a longer text or a smaller window",
+            f"got {len(ids)}; give a longer text, or ask for at most so many tokens (--tokens)",
             tokens=len(ids),
         )
     take = fit if count is None else count

@@ -41,13 +41,29 @@ _SIZES = (
 _LAYERS = ("num_hidden_layers", "n_layer")
 _ATTENTION_NAMES = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 _MERGE = (
-    "python -c \"from peft import AutoPeftModelForCausalLM as M; "
-    "M.from_pretrained('{}').merge_and_unload().save_pretrained('merged')\""
+    "python -c \"from peft import AutoPeftModelForCausalLM as M; from transformers import AutoTokenizer as T; "
+    "m = M.from_pretrained('{}'); "
+    "T.from_pretrained(m.peft_config['default'].base_model_name_or_path).save_pretrained('merged'); "
+    "m.merge_and_unload().save_pretrained('merged')\""
 )
 _GGUF = (
-    "dequantise it first: AutoModelForCausalLM.from_pretrained(folder, gguf_file=name).save_pretrained('dequantised') "
-    "in transformers"
+    "dequantise it first in transformers: AutoModelForCausalLM.from_pretrained(folder, gguf_file=name).save_pretrained("
+    "'dequantised'), then AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained('dequantised')"
 )
+_UNPACK = (
+    "take the model that it was made from, with its tokenizer; transformers cannot dequantise {1}, GPTQModel says it "
+    "can (not tried here): python -c \"from gptqmodel.utils.model_dequant import dequantize_model as d; d('{0}', "
+    "'dequantised')\""
+)
+_DEQUANTISE = {
+    "gptq": _UNPACK, "awq": _UNPACK, "compressed-tensors": _UNPACK,
+    "bitsandbytes": (
+        "save a dequantised copy, with bitsandbytes installed: python -c \"from transformers import "
+        "AutoModelForCausalLM as M, AutoTokenizer as T; M.from_pretrained('{0}').dequantize().save_pretrained("
+        "'dequantised'); T.from_pretrained('{0}').save_pretrained('dequantised')\""
+    ),
+}
+"""What to do about weights quantised by each tool."""
 PINNED_FOLDERS: set[Path] = set()
 """Folders of links to open descriptors, made by `peelverify.models.pinned` in this process."""
 DTYPES = {
@@ -130,10 +146,8 @@ def read_config(directory: Path, *, known: bool = True) -> dict[str, Any]:
     if config.get("quantization_config"):
         found = config["quantization_config"]
         method = found.get("quant_method", "unknown") if isinstance(found, dict) else "unknown"
-        raise InputError(
-            f"{directory} holds weights quantised by {method}; save a dequantised copy first "
-            "(model.dequantize() in transformers)"
-        )
+        advice = _DEQUANTISE.get(str(method), "take the model that it was made from, with its tokenizer")
+        raise InputError(f"{directory} holds weights quantised by {method}; " + advice.format(directory, method))
     for name, value in _leaves(config):
         if name.lstrip("_").startswith(("attn_implementation", "experts_implementation")) and not (
             value in _ATTENTION_NAMES or isinstance(value, dict)

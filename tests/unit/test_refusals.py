@@ -62,15 +62,34 @@ def test_models_quantised_by_others_are_refused_by_name(method, copy_of):
     assert found["quant_method"] == method
     config = json.loads((copy_of / "config.json").read_text())
     (copy_of / "config.json").write_text(json.dumps(config | {"quantization_config": found}))
-    with pytest.raises(InputError, match=rf"quantised by {method}.*dequantize"):
+    with pytest.raises(InputError, match=rf"quantised by {method}.*dequantize") as refused:
         load_model(copy_of)
+    # transformers' own way is named exactly where transformers has one
+    from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
+    from transformers.quantizers.base import HfQuantizer
+
+    quantizer = AUTO_QUANTIZER_MAPPING["bitsandbytes_4bit" if method == "bitsandbytes" else method]
+    can = quantizer._dequantize is not HfQuantizer._dequantize
+    message = str(refused.value)
+    assert (").dequantize()" in message) == can
+    assert ("GPTQModel" in message and "not tried" in message) == (not can)
+    assert "tokenizer" in message.lower() and str(copy_of) in message
+
+
+def test_other_tools_are_refused_without_a_false_promise(copy_of):
+    """Where no way back is known, the message asks for the model that was quantised."""
+    config = json.loads((copy_of / "config.json").read_text())
+    (copy_of / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "hqq"}}))
+    with pytest.raises(InputError, match=r"quantised by hqq; .*the model that it was made from") as refused:
+        load_model(copy_of)
+    assert "dequantize()" not in str(refused.value)
 
 
 def test_gguf_files_are_refused_by_name(tmp_path, capsys):
     """The file, or a folder that holds it; the way out is in the message."""
     (tmp_path / "llama.Q4_K_M.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
     for place in (tmp_path, tmp_path / "llama.Q4_K_M.gguf"):
-        with pytest.raises(ArtifactError, match=r"GGUF.*gguf_file=name"):
+        with pytest.raises(ArtifactError, match=r"GGUF.*gguf_file=name.*AutoTokenizer.*save_pretrained"):
             load_model(place)
         assert main(["rho", str(place)]) == 2
         assert "GGUF" in capsys.readouterr().err
@@ -83,7 +102,7 @@ def test_adapters_are_refused_with_the_command_that_merges_them(beside, copy_of)
     (copy_of / "adapter_config.json").write_text(json.dumps(adapter))
     if not beside:
         (copy_of / "config.json").unlink()
-    command = r"python -c .*merge_and_unload\(\)\.save_pretrained"
+    command = r"python -c .*AutoTokenizer.*save_pretrained.*merge_and_unload\(\)\.save_pretrained"
     with pytest.raises((InputError, ArtifactError), match=command) as found:
         load_model(copy_of)
     assert str(copy_of) in str(found.value)
@@ -243,12 +262,13 @@ def test_groups_that_do_not_divide(model_dirs, ids):
 
 @pytest.mark.parametrize("command", ["rho", "rank", "compress", "evaluate"])
 def test_text_shorter_than_a_window(command, model_dirs, tmp_path, capsys):
-    """One line with the number of tokens that are there; no folder is left."""
+    """One line with the number of tokens that are there; no folder is left; what it advises works."""
     text = tmp_path / "short.txt"
     text.write_text("too short")
     words = [command, str(model_dirs["llama"]), "--text", str(text), "--window", "32"]
     if command == "compress":
         words += ["--method", "wanda", "--out", str(tmp_path / "out")]
     assert main(words) == 2
-    assert "got 9; give a longer text or a smaller window" in capsys.readouterr().err
+    assert "got 9; give a longer text, or ask for at most so many tokens (--tokens)" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+    assert main([*words, "--tokens", "9", *(["--repeats", "0"] if command == "evaluate" else [])]) == 0

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from peelverify.cli.inputs import DeviceOption, DtypeOption
+
 __all__ = ["register"]
 
 METHODS = ("rtn", "gptq", "ternary", "binary", "svd", "magnitude", "wanda", "sparsegpt", "delete")
@@ -55,11 +57,13 @@ def compress_command(
         str, typer.Option(help="gptq, wanda, sparsegpt: uniform, activation_norm or attention.")
     ] = "uniform",
     seed: Annotated[int, typer.Option(help="Seed of noise and random order.")] = 0,
+    device: DeviceOption = "cpu",
+    dtype: DtypeOption = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Quantise, prune, or delete blocks, and save a model that plain transformers loads."""
     from peelverify.cli.console import emit_json, progress, say, table
-    from peelverify.cli.inputs import block_list, protected_ends, text_windows
+    from peelverify.cli.inputs import block_list, check_device, protected_ends, text_windows
     from peelverify.errors import InputError
     from peelverify.models.save import new_directory
 
@@ -69,6 +73,7 @@ def compress_command(
     protect = protected_ends(keep_first, keep_last)
     if any(protect) and count is None:
         raise InputError("--keep-first and --keep-last go with --method delete --count, got no --count; leave them out")
+    place = check_device(device, dtype)
     with new_directory(out) as folder:
         say(f"reading {model}")
         import warnings
@@ -92,7 +97,7 @@ def compress_command(
         if needs_text(method, settings):
             ids = text_windows(directory, text, tokens=tokens, window=window, part="train")
         tokenizer = load_tokenizer(directory)
-        view = load_model(directory)
+        view = load_model(directory, **place)
         with progress() as bar, warnings.catch_warnings():
             warnings.simplefilter("ignore", PrecisionWarning)
             task = bar.add_task(method, total=None)
@@ -102,7 +107,7 @@ def compress_command(
 
             done = compress_model(view, method, settings, input_ids=ids, on_step=step)
             bar.update(task, completed=1, total=1)
-        record = done.record | {"original": weight_digests(directory)}
+        record = done.record | {"original": weight_digests(directory), "computed": place}
         write_compressed(done.view, folder, record, tokenizer)
         after, before = (sum(p.stat().st_size for p in d.glob("*.safetensors")) for d in (folder, directory))
     if as_json:
@@ -114,6 +119,7 @@ def compress_command(
         ("what", "value"),
         [
             ("method", method),
+            ("computed in", f"{dtype} on {device}"),
             ("blocks kept", f"{len(record['kept'])} of {view.depth}: {', '.join(map(str, record['kept']))}"),
             *((name.replace("_", " "), json.dumps(value)) for name, value in shown.items()),
             ("weight files, bytes", f"{before} -> {after}"),

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from peelverify.cli.inputs import DeviceOption, DtypeOption
+
 __all__ = ["register"]
 
 
@@ -39,13 +41,15 @@ def _evaluate(
     limit: Annotated[int | None, typer.Option(help="Items a task. Default: all.")] = None,
     task_path: Annotated[Path | None, typer.Option(help="Folder with lm-eval task files of your own.")] = None,
     out: Annotated[Path | None, typer.Option(help="New folder for evaluation.json.")] = None,
+    device: DeviceOption = "cpu",
+    dtype: DtypeOption = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure a model, or two on the same text: perplexity, KL, same top token, speed and memory (measured numbers)."""
     import contextlib
 
     from peelverify.cli.console import emit_json, progress, result, say, table
-    from peelverify.cli.inputs import text_windows
+    from peelverify.cli.inputs import check_device, text_windows
     from peelverify.errors import DomainError, InputError
     from peelverify.models.save import new_directory
 
@@ -58,6 +62,7 @@ def _evaluate(
     names = [name.strip() for name in tasks.split(",")] if tasks else []
     if (limit is not None or task_path is not None) and not names:
         raise InputError("--limit and --task-path need --tasks, got none; name a task")
+    place = check_device(device, dtype)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(new_directory(out)) if out is not None else None
         say(f"reading {original}")
@@ -67,7 +72,7 @@ def _evaluate(
         from peelverify.models.load import load_model, load_tokenizer, resolve_model
 
         paths = [resolve_model(m) for m in (original, compressed) if m is not None]
-        views = [load_model(path) for path in paths]
+        views = [load_model(path, **place) for path in paths]
         data: dict[str, Any] = {
             "schema": "peelverify.evaluation/1",
             "original": original,

@@ -6,11 +6,46 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from peelverify.errors import ArtifactError, DomainError, InputError
 
-__all__ = ["block_list", "new_output", "protected_ends", "result_folder", "text_windows", "window_pool"]
+__all__ = [
+    "DeviceOption", "DtypeOption", "block_list", "check_device", "new_output", "protected_ends", "result_folder",
+    "text_windows", "window_pool",
+]
+
+DeviceOption = Annotated[str, typer.Option(help="Device of torch: cpu, cuda, cuda:1, mps.")]
+DtypeOption = Annotated[
+    str, typer.Option(help="Weights are converted to float32, float64, bfloat16 or float16; float32 is for figures.")
+]
+
+
+def check_device(device: str, dtype: str) -> dict[str, str]:
+    """Check before long work that torch can use a device in a dtype; both as options of `load_model`.
+
+    Raises:
+        InputError: unknown dtype, or a device that is not there.
+    """
+    import torch
+
+    from peelverify.models.load import DTYPES
+
+    if dtype not in DTYPES:
+        raise InputError(f"--dtype needs one of {', '.join(DTYPES)}, got {dtype!r}; name one")
+    try:
+        if torch.device(device).type == "meta":
+            raise RuntimeError("meta holds no numbers")
+        float(torch.ones(1, dtype=DTYPES[dtype], device=device) + 1)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise InputError(
+            f"--device needs a device that torch can use here in {dtype}, got {device!r} ({reason}); cpu is "
+            "always there"
+        ) from None
+    return {"device": device, "dtype": dtype}
 
 
 def text_windows(

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from peelverify.cli.inputs import DeviceOption, DtypeOption
+
 __all__ = ["register"]
 
 
@@ -49,11 +51,13 @@ def _rank(
     tokens: Annotated[int, typer.Option(help="Tokens to use.")] = 2048,
     window: Annotated[int, typer.Option(help="Tokens a window.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of noise and random order.")] = 0,
+    device: DeviceOption = "cpu",
+    dtype: DtypeOption = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Rank blocks for removal; print mergekit slices and ignore lists ready to paste (scores are measured)."""
     from peelverify.cli.console import emit_json, progress, result, say, table
-    from peelverify.cli.inputs import block_list, protected_ends, text_windows
+    from peelverify.cli.inputs import block_list, check_device, protected_ends, text_windows
     from peelverify.errors import DomainError, InputError
 
     names = list(dict.fromkeys(name.strip() for name in criterion.split(",")))
@@ -69,6 +73,7 @@ def _rank(
         raise InputError("--bits needs --budget, the rise of the loss that is allowed; give both")
     if choices is not None and not all(2 <= b <= 8 for b in choices):
         raise DomainError(f"--bits needs numbers from 2 to 8, got {bits}; 8,4,3,2 is usual")
+    place = check_device(device, dtype)
     say(f"reading {model}")
     from peelverify.compress.bits import bits_within_budget
     from peelverify.compress.rank import CRITERIA, agreement, ignore_lists, mergekit_slices, rank_layers
@@ -86,7 +91,7 @@ def _rank(
     directory = resolve_model(model)
     config = read_config(directory, known=False)
     saved = str(config.get("dtype") or config.get("torch_dtype") or "float32")
-    view = load_model(directory)
+    view = load_model(directory, **place)
     most = max(0, min(view.depth - 1, view.depth - sum(protect)))
     if (count is not None and count > most) or (most == 0 and any(protect)):
         raise DomainError(
@@ -95,8 +100,8 @@ def _rank(
         )
     count = min(1, most) if count is None else count
     rankings = []
-    with progress() as bar, warnings.catch_warnings():
-        warnings.simplefilter("ignore", PrecisionWarning)
+    with progress() as bar, warnings.catch_warnings(record=True) as doubts:
+        warnings.simplefilter("always", PrecisionWarning)
         for name in names:
             task = bar.add_task(name, total=None)
 
@@ -124,6 +129,8 @@ def _rank(
                 on_step=lambda done, total: bar.update(task, completed=done, total=total),
             )
             bar.update(task, completed=1, total=1)
+    for sentence in dict.fromkeys(str(w.message) for w in doubts if issubclass(w.category, PrecisionWarning)):
+        say(f"warning: {sentence}")
     slices = {r.criterion: mergekit_slices(_kept(r.order, count), model, dtype=saved) for r in rankings}
     keep = {r.criterion: ignore_lists(view, r.order[-max(1, count) :]) for r in rankings}
     matrix = agreement(rankings)
@@ -133,6 +140,7 @@ def _rank(
                 "schema": "peelverify.rank/1",
                 "model": model,
                 "blocks": view.depth,
+                **place,
                 "tokens": ids.numel(),
                 "ids_sha256": next((r.ids_sha256 for r in rankings if r.ids_sha256), None),
                 "seed": seed,
@@ -147,7 +155,7 @@ def _rank(
         )
         return
     table(
-        f"blocks of {model}: score (measured) and place in the order of removal, 1 first",
+        f"blocks of {model}: score (measured, {dtype} on {device}) and place in the order of removal, 1 first",
         ("block", *names),
         [
             (t, *(f"{r.scores[t]:.4g} ({r.order.index(t) + 1})" for r in rankings))

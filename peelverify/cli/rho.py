@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from peelverify.cli.inputs import DeviceOption, DtypeOption
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -49,11 +51,13 @@ def _rho(
         str | None, typer.Option(help="Also: the actual error of this compression at every block.", metavar="MODEL")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="New folder for rho.json.")] = None,
+    device: DeviceOption = "cpu",
+    dtype: DtypeOption = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure rho: the ratio of relative error energies from one block to the next (a measured number)."""
     from peelverify.cli.console import emit_json, progress, say, table
-    from peelverify.cli.inputs import text_windows
+    from peelverify.cli.inputs import check_device, text_windows
     from peelverify.errors import DomainError
     from peelverify.models.save import new_directory
 
@@ -63,6 +67,7 @@ def _rho(
         raise DomainError(f"--epsilon needs a finite number above 0, got {epsilon}; 0.01 is published")
     if seed < 0:
         raise DomainError(f"--seed needs a whole number from 0 on, got {seed}; it names a stream of noise")
+    place = check_device(device, dtype)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(new_directory(out)) if out is not None else None
         say(f"reading {model}")
@@ -74,7 +79,7 @@ def _rho(
         from peelverify.models.load import load_model
         from peelverify.rho.measure import PrecisionWarning, measure_rho
 
-        view = load_model(model)
+        view = load_model(model, **place)
         with progress() as bar, warnings.catch_warnings():
             warnings.simplefilter("ignore", PrecisionWarning)
             task = bar.add_task("forward passes", total=draws + 1)
@@ -84,7 +89,7 @@ def _rho(
             )
         for sentence in profile.warnings:
             say(f"warning: {sentence}")
-        data = profile.to_json() | {"model": model}
+        data = profile.to_json() | {"model": model, "device": device}
         worst = None
         if worst_case:
             from peelverify.rho.lyapunov import lyapunov_report
@@ -103,7 +108,7 @@ def _rho(
                 "absolute_amplification_median": np.median(noise.absolute_amplification, axis=0).tolist(),
             }
         if against is not None:
-            data["against"] = {"model": against} | _actual_error(view, against, ids)
+            data["against"] = {"model": against} | _actual_error(view, against, ids, place)
         if diagnostics:
             from peelverify.compress.diagnostics import layer_diagnostics
 
@@ -136,7 +141,7 @@ def _rho(
         )
     table(
         f"rho of {model} (measured; {draws} draws, {profile.tokens} tokens, "
-        f"epsilon {epsilon:g}, {profile.dtype})",
+        f"epsilon {epsilon:g}, {profile.dtype} on {device})",
         ("block", "V (|e|^2/|h|^2)", "rho into", "95 % interval", "absolute ratio", "amplification A", "its interval"),
         rows,
     )
@@ -173,20 +178,27 @@ def _rho(
         say(f"written: {out / 'rho.json'}")
 
 
-def _actual_error(view: ModelView, compressed: str, ids: Tensor) -> dict[str, Any]:
+def _actual_error(view: ModelView, compressed: str, ids: Tensor, place: dict[str, str]) -> dict[str, Any]:
     """Energies of the error that a compressed model really makes, and rho of that model."""
+    import warnings
+
     import numpy as np
 
+    from peelverify.cli.console import say
     from peelverify.compress.record import read_record
     from peelverify.models.load import load_model, resolve_model
     from peelverify.rho.inject import residual_profile
-    from peelverify.rho.measure import measure_rho
+    from peelverify.rho.measure import PrecisionWarning, measure_rho
 
     directory = resolve_model(compressed)
-    small = load_model(directory)
+    small = load_model(directory, **place)
     record = read_record(directory)
     profile = residual_profile(view, small, ids, kept=None if record is None else record["kept"])
-    again = measure_rho(small, ids)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PrecisionWarning)
+        again = measure_rho(small, ids)
+    for sentence in again.warnings:
+        say(f"warning: {compressed}: {sentence}")
     return profile.to_json() | {"rho_of_compressed_median": np.median(again.rho, axis=0).tolist()}
 
 

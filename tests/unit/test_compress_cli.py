@@ -10,11 +10,11 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from peelverify.cli import compress, rank, rho
+from peelverify.cli import compress, evaluate, rank, rho
 from peelverify.errors import ArtifactError, DomainError, InputError
 
 app = typer.Typer()
-for _command in (compress, rank, rho):
+for _command in (compress, evaluate, rank, rho):
     _command.register(app)
 FAST = ("--tokens", "128", "--window", "32", "--text", os.__file__)  # a short text that is always there
 
@@ -174,6 +174,54 @@ def test_bad_calls_are_refused_before_the_model_is_loaded(
     out = ("--out", tmp_path / "out") if words[0] == "compress" else ()
     with pytest.raises(error, match=message):
         run(words[0], model_dirs["llama"], *words[1:], *out)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_device_and_dtype_reach_the_model_and_are_stated(model_dirs, tmp_path, monkeypatch, dtype):
+    """Every command loads on the device and in the dtype that is asked for, and its output says so."""
+    from safetensors import safe_open
+
+    from peelverify.models import load
+
+    seen, plain = [], load.load_model
+    monkeypatch.setattr(
+        load, "load_model", lambda *a, **k: (seen.append((k.get("device"), k.get("dtype"))), plain(*a, **k))[1]
+    )
+    where, model = ("--device", "cpu", "--dtype", dtype), model_dirs["llama"]
+    rank_data = json.loads(run("rank", model, *FAST, "--criterion", "block_influence,taylor,greedy", *where, "--json"))
+    assert (rank_data["device"], rank_data["dtype"]) == ("cpu", dtype)
+    assert f"{dtype} on cpu" in run("rank", model, *FAST, "--criterion", "last", *where).replace("\n", " ")
+    rho_data = json.loads(run("rho", model, *FAST, "--draws", 1, *where, "--against", model, "--json"))
+    assert (rho_data["device"], rho_data["dtype"]) == ("cpu", dtype)
+    done = json.loads(run("compress", model, *FAST, "--method", "wanda", *where, "--out", tmp_path / "out", "--json"))
+    assert done["computed"] == {"device": "cpu", "dtype": dtype}
+    with safe_open(tmp_path / "out" / "model.safetensors", framework="pt") as handle:
+        assert {str(handle.get_tensor(n).dtype) for n in handle.keys()} == {f"torch.{dtype}"}  # noqa: SIM118
+    evaluation = json.loads(run("evaluate", model, tmp_path / "out", *FAST, "--repeats", 4, *where, "--json"))
+    assert (evaluation["protocol"]["device"], evaluation["protocol"]["dtype"]) == ("cpu", dtype)
+    assert len(seen) == 7 and set(seen) == {("cpu", dtype)}
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "message"),
+    [
+        ("meta", "float32", "--device needs"),
+        ("nowhere", "float32", "--device needs"),
+        ("cpu", "int4", "--dtype needs"),
+        ("mps" if torch.cuda.is_available() else "cuda", "float32", "--device needs .*cpu is always there"),
+        ("cuda:99", "float32", "--device needs"),
+    ],
+)
+@pytest.mark.parametrize("command", ["rank", "rho", "compress", "evaluate"])
+def test_devices_that_are_not_there_are_refused_before_work(
+    model_dirs, tmp_path, monkeypatch, command, device, dtype, message
+):
+    """One clear error, before anything is read or written."""
+    monkeypatch.setattr("peelverify.models.load.load_model", lambda *a, **k: pytest.fail("model was loaded"))
+    more = ("--method", "rtn", "--out", tmp_path / "out") if command == "compress" else ()
+    with pytest.raises(InputError, match=message):
+        run(command, model_dirs["llama"], *more, "--device", device, "--dtype", dtype)
     assert not list(tmp_path.iterdir())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from fractions import Fraction
 
@@ -216,6 +217,19 @@ def test_intervals_hold_the_median_and_are_reproducible(llama, ids):
         assert (low <= centre).all() and (centre <= high).all()
         assert (low[:-1] < high[:-1]).all()
         assert np.array_equal(profile.interval(quantity, resamples=300), (low, high))
+
+
+@pytest.mark.parametrize(("axis", "what"), [(0, "windows"), (1, "draws")])
+def test_intervals_resample_draws_and_windows(llama, ids, axis, what):
+    """With all draws alike the windows still give a spread, and the other way round; with both alike there is none."""
+    profile = measure_rho(llama, ids, draws=6)
+    energy = profile.energy_by_window
+    alike = np.repeat(energy.take([0], axis=axis), energy.shape[axis], axis=axis)
+    low, high = dataclasses.replace(profile, energy_by_window=alike).interval(resamples=200)
+    assert (low < high).all(), what
+    point = np.broadcast_to(energy[:1, :1], energy.shape)
+    low, high = dataclasses.replace(profile, energy_by_window=point).interval(resamples=50)
+    assert low == pytest.approx(high, rel=1e-12)
 
 
 def test_wider_level_gives_a_wider_interval(llama, ids):

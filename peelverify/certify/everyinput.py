@@ -34,6 +34,7 @@ from peelverify.certify.layout import (
 )
 from peelverify.enclose import norm_fro_upper, norm_op2_upper, sqrt_upper
 from peelverify.enclose.operator import Stacked
+from peelverify.errors import NonFiniteError
 from peelverify.models.blockwise import BlockSource, StoredMatrix
 from peelverify.models.view import ModelView
 
@@ -41,6 +42,8 @@ __all__ = ["LAYOUTS", "Layout", "every_input"]
 
 _U = Fraction(1, 2**53)
 _UNIT = 2.0**-53
+_TINY = Fraction(1, 2**1074)
+"""Smallest positive float64; a product below the normal ones is off by no more."""
 _SLAB = 1 << 18
 """Entries of a matrix converted to float64 at a time."""
 ACTIVATIONS = frozenset({
@@ -60,7 +63,8 @@ THEOREMS = {
 class _Affine:
     """A linear map with the scale and shift of the norm before it folded in; float64 parts of it are made on demand.
 
-    Each entry of a part is within ``4 u`` of the exact one, relative; ``offset`` within ``slack`` of the exact offset.
+    Each entry of a part is within ``4 u`` of the exact one, relative, and ``tiny``; ``offset`` within ``slack`` of the
+    exact offset. Products of float64 numbers can fall below the normal ones, and only then ``tiny`` is not zero.
     """
 
     weight: Tensor | StoredMatrix
@@ -69,13 +73,21 @@ class _Affine:
     slack: np.ndarray
     source: tuple[Tensor | StoredMatrix, ...]
     exact: bool = False
+    tiny: Fraction = Fraction(0)
+
+    def underflow(self) -> Fraction:
+        """Bound on what underflow in the folding adds to the Frobenius norm of the error."""
+        return self.tiny * sum(self.weight.shape)  # not below the root of rows times columns
 
     def part(self, index: Any, *, transposed: bool = False) -> np.ndarray:
         """Some rows in float64; of the transposed map if asked."""
         weight = self.weight[:, index].T if transposed else self.weight[index]
         found = weight.detach().to(torch.float64, copy=True).cpu().numpy()
         if self.scale is not None:
-            found *= self.scale[index][:, None] if transposed else self.scale
+            with np.errstate(over="ignore", under="ignore"):
+                found *= self.scale[index][:, None] if transposed else self.scale
+            if self.tiny:
+                _require_range(found)
         return found
 
     @property
@@ -96,23 +108,42 @@ class _Affine:
 
     def rows(self, index: Any) -> _Affine:
         """The map to some of the outputs."""
-        return _Affine(self.weight[index], self.scale, self.offset[index], self.slack[index], (), self.exact)
+        return _Affine(self.weight[index], self.scale, self.offset[index], self.slack[index], (), self.exact, self.tiny)
 
     def radius(self, root: Fraction) -> Fraction:
         """Bound on the length of the output for inputs of length ``root`` before the scales."""
         matrix = self.stacked()
-        fold = 4 * _U * matrix.frobenius()
+        fold = 4 * _U * matrix.frobenius() + self.underflow()
         return round_up((norm_op2_upper(matrix) + fold) * root + _length(np.abs(self.offset) + self.slack))
 
     def largest(self, root: Fraction) -> Fraction:
         """Bound on the size of any single output."""
         outputs, inputs = self.weight.shape
-        rows = np.empty(outputs)
+        rows, powers = np.empty(outputs), np.empty(outputs, np.int64)
         for index in _slabs(self.weight):
             part = self.part(index)
+            # a row is divided by a power of two, so that no square leaves the range of float64
+            power = np.frexp(np.abs(part).max(axis=1))[1]
+            part = np.ldexp(part, -power[:, None])
             rows[index] = np.sqrt(np.vecdot(part, part)) * (1 + (inputs + 16) * _UNIT)
-        ends = rows * (float(root) * (1 + 4 * _UNIT)) + np.abs(self.offset) + self.slack
-        return Fraction(float(ends.max() * (1 + 16 * _UNIT)))
+            powers[index] = power
+        ends = np.abs(self.offset) + self.slack
+        top = int(max(powers.max(), np.frexp(ends.max())[1]))
+        rows = np.ldexp(rows, (powers - top).clip(-4000))
+        scaled = rows * (float(root) * (1 + 4 * _UNIT)) + np.ldexp(ends, -top)
+        found = Fraction(float(scaled.max() * (1 + 16 * _UNIT))) * Fraction(2) ** top
+        if self.tiny:  # of the folding, and of the entries and rows that vanish beside the largest
+            found = round_up(found * (1 + _U) + inputs * self.tiny * root)
+        return found
+
+
+def _require_range(array: np.ndarray) -> None:
+    """Refuse float64 numbers that became infinite."""
+    if not np.isfinite(array).all():
+        raise NonFiniteError(
+            "bounds for every input need norms and weights whose products fit in float64, got one that does not; "
+            "scale the weights down"
+        )
 
 
 def _slabs(weight: Tensor | StoredMatrix) -> Iterator[slice]:
@@ -145,15 +176,22 @@ def _affine(
         t is not None and t.dtype == torch.float64 for t in (weight, scale_tensor)
     )
     tensors = tuple(t for t in (weight, bias, scale_tensor, shift_tensor) if t is not None)
+    wide = any(t.dtype == torch.float64 for t in tensors)
     plain = _Affine(weight, None, offset, slack, tensors, exact)
     if shift_tensor is not None:
         shift, b = _wide(shift_tensor, inputs, 0.0), offset
         offset, slack = np.empty(outputs), np.empty(outputs)
         for index in _slabs(weight):
             w = plain.part(index)
-            offset[index] = w @ shift + b[index]
-            slack[index] = (inputs + 8) * _UNIT * 1.01 * (np.abs(w) @ np.abs(shift) + np.abs(b[index]))
-    return _Affine(weight, scale, offset, slack, tensors, exact)
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                offset[index] = w @ shift + b[index]
+                size = np.abs(w) @ np.abs(shift) + np.abs(b[index])
+            slack[index] = (inputs + 8) * _UNIT * 1.01 * size
+        if wide:
+            slack += 2 * (inputs + 8) * float(_TINY)
+            _require_range(offset)
+            _require_range(slack)
+    return _Affine(weight, scale, offset, slack, tensors, exact, _TINY if wide and scale is not None else Fraction(0))
 
 
 def _same(first: _Affine, second: _Affine) -> bool:
@@ -174,7 +212,7 @@ def _change(first: _Affine, second: _Affine) -> tuple[Fraction, Fraction]:
         rounded = 2 * _U * difference.frobenius()
     else:
         rounded = 4 * _U * (first.stacked().frobenius() + second.stacked().frobenius())
-    operator = norm_op2_upper(difference) + rounded
+    operator = norm_op2_upper(difference) + rounded + first.underflow() + second.underflow()
     size = np.abs(first.offset) + np.abs(second.offset)
     offset = np.abs(second.offset - first.offset) + (first.slack + second.slack + 2 * _UNIT * size) * 1.01
     if np.array_equal(first.offset, second.offset) and not (first.slack.any() or second.slack.any()):
@@ -258,16 +296,27 @@ def largest_change(
                 y = y * (norm.weight.double() + (1.0 if unit_offset else 0.0))
             y = y if shift is None else y + shift.double()
         inputs.append(y)
-    total = torch.zeros(x.shape[:-1], dtype=torch.float64)
-    for index in _slabs(weights[0]):
-        outputs = []
-        for y, weight, (linear, _) in zip(inputs, weights, (first, second), strict=True):
-            bias = getattr(linear, "bias", None)
-            outputs.append(functional.linear(
-                y, weight[index].double(), None if bias is None else bias[index].double()
-            ).cpu())
-        total += (outputs[1] - outputs[0]).square().sum(-1)
-    return f"{float(total.max().sqrt()):.9g}"
+
+    def longest(power: int) -> tuple[float, float]:
+        """Largest length and largest entry of the change divided by ``2**power``."""
+        total, top = torch.zeros(x.shape[:-1], dtype=torch.float64), 0.0
+        for index in _slabs(weights[0]):
+            outputs = []
+            for y, weight, (linear, _) in zip(inputs, weights, (first, second), strict=True):
+                bias = getattr(linear, "bias", None)
+                outputs.append(functional.linear(
+                    y, weight[index].double(), None if bias is None else bias[index].double()
+                ).cpu())
+            change = torch.ldexp(outputs[1] - outputs[0], torch.tensor(-power)) if power else outputs[1] - outputs[0]
+            total += change.square().sum(-1)
+            top = max(top, float(change.abs().max()))
+        return float(total.max().sqrt()), top
+
+    found, top = longest(0)
+    if 0 < top < math.inf and not 1e-100 < top < 1e100:  # squares leave the range of float64
+        power = math.frexp(top)[1]
+        found = math.ldexp(longest(power)[0], power)
+    return f"{found:.9g}"
 
 
 @torch.no_grad()

@@ -137,7 +137,8 @@ def _length(affine: _Affine) -> Fraction:
 
 def _operator(affine: _Affine) -> Fraction:
     """Bound on the operator norm, the rounding of the folding included."""
-    return round_up(norm_op2_upper(affine.matrix) + 4 * Fraction(1, 2**53) * norm_fro_upper(affine.matrix))
+    fold = 4 * Fraction(1, 2**53) * norm_fro_upper(affine.matrix) + affine.underflow()
+    return round_up(norm_op2_upper(affine.matrix) + fold)
 
 
 def _root_of_exp(half: Fraction) -> Fraction:

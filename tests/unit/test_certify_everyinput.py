@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from peelverify.certify.checker import parse
 from peelverify.certify.everyinput import LAYOUTS, _affine, _change, _root, every_input, largest_change
+from peelverify.errors import NonFiniteError
 from peelverify.models import FAMILIES, ModelView
 from peelverify.models.blockwise import WholeModel
 from tests.families import small_family
@@ -154,3 +155,80 @@ def test_the_root_of_the_dimension_is_rounded_up() -> None:
     """Its square is at least the dimension, and hardly more."""
     for dimension in (1, 2, 3, 768, 4096, 5120):
         assert dimension <= _root(dimension) ** 2 <= dimension * (1 + Fraction(1, 2**58))
+
+
+def exact_rows(linear: nn.Module, norm: nn.Module) -> list[list[Fraction]]:
+    """The folded matrix in rationals."""
+    scale = [Fraction(s) for s in norm.weight.tolist()]
+    return [[Fraction(w) * s for w, s in zip(row, scale, strict=True)] for row in linear.weight.tolist()]
+
+
+@pytest.mark.parametrize("size", [1e-165, 1e-170, 1e-200, 1e-300, 1e150, 1e170, 1e250, 1e300, 3.0])
+@pytest.mark.parametrize("scale", [1.0, 1e-20, 1e-200, 1e10])
+@torch.no_grad()
+def test_float64_weights_far_from_one_keep_their_bounds(size, scale) -> None:
+    """Squares and products that leave the range of float64: bounds stay above the exact norms, and close to them."""
+    torch.manual_seed(3)
+    linear, other = (nn.Linear(6, 4, dtype=torch.float64) for _ in range(2))
+    norm = nn.LayerNorm(6, dtype=torch.float64)
+    norm.weight.copy_(torch.randn(6) * scale)
+    norm.bias.copy_(torch.randn(6) * scale)
+    for one in (linear, other):
+        one.weight.mul_(size)
+        one.bias.mul_(size)
+    if size * scale > 1e308:
+        with pytest.raises(NonFiniteError, match="float64"):
+            _affine(linear, norm, False).largest(_root(6))
+        return
+    first, second = _affine(linear, norm, False), _affine(other, norm, False)
+    old, new = exact_rows(linear, norm), exact_rows(other, norm)
+    shift = [Fraction(s) for s in norm.bias.tolist()]
+    offsets = [
+        [sum((Fraction(w) * s for w, s in zip(row, shift, strict=True)), Fraction(b))
+         for row, b in zip(one.weight.tolist(), one.bias.tolist(), strict=True)]
+        for one in (linear, other)
+    ]
+    root, floor = _root(6), Fraction(1, 2**1060)
+    largest = first.largest(root)
+    squares = [sum(x * x for x in row) * 6 for row in old]
+    ends = [(abs(b), q) for q, b in zip(squares, offsets[0], strict=True)]
+    assert all(largest >= b and (largest - b) ** 2 >= q for b, q in ends)
+    less = largest * Fraction(999, 1000) - floor
+    assert any(less < b or (less - b) ** 2 < q for b, q in ends)
+    frobenius = sum(x * x for row in old for x in row)
+    assert first.radius(root) ** 2 * 4 >= frobenius * 6
+    operator, moved = _change(first, second)
+    apart = [[b - a for a, b in zip(x, y, strict=True)] for x, y in zip(old, new, strict=True)]
+    longest = max(sum(x * x for x in row) for row in apart)
+    assert longest <= operator**2 <= 4 * (sum(x * x for row in apart for x in row) + floor**2)
+    exact = sum((b - a) ** 2 for a, b in zip(*offsets, strict=True))
+    assert exact <= moved**2 <= exact * Fraction(101, 100) + floor**2
+
+
+def test_products_below_the_smallest_number_do_not_vanish() -> None:
+    """Two numbers of 1e-200 folded into one: the bound is not zero, for single precision nothing is added."""
+    linear, norm = nn.Linear(3, 2, bias=False, dtype=torch.float64), nn.RMSNorm(3, dtype=torch.float64)
+    nn.init.constant_(linear.weight, 1e-200)
+    nn.init.constant_(norm.weight, 1e-200)
+    affine = _affine(linear, norm, False)
+    other = copy.deepcopy(linear)
+    nn.init.constant_(other.weight, -1e-200)
+    exact = Fraction(1e-200) ** 2
+    assert affine.largest(_root(3)) >= 3 * exact and affine.radius(_root(3)) >= 3 * exact
+    assert _change(affine, _affine(other, norm, False))[0] >= 2 * exact
+    assert _affine(linear.float(), norm.float(), False).underflow() == 0
+
+
+@pytest.mark.parametrize("size", [1e-165, 1e-200, 1e160])
+@torch.no_grad()
+def test_the_measured_change_of_extreme_weights_is_a_number(size) -> None:
+    """Squares of the change leave the range of float64; its length does not."""
+    torch.manual_seed(2)
+    first, second = (nn.Linear(6, 3, dtype=torch.float64) for _ in range(2))
+    x = torch.randn(2, 4, 6, dtype=torch.float64)
+    plain = float(largest_change(x, (first, None), (second, None), unit_offset=False))
+    for one in (first, second):
+        one.weight.mul_(size)
+        one.bias.mul_(size)
+    found = float(largest_change(x, (first, None), (second, None), unit_offset=False))
+    assert found == pytest.approx(plain * size, rel=1e-8)

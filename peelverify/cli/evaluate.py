@@ -125,12 +125,13 @@ def _evaluate(
     labels = ["original", "compressed"][: len(views)]
     table(
         "loss (measured)",
-        ("model", "nats a token", "standard error", "perplexity", "parameters, bytes", "cache a token, bytes",
-         "peak of a window, bytes"),
+        ("model", "nats a token", "standard error", "perplexity", "its error", "parameters, bytes",
+         "cache a token, bytes", "peak of a window, bytes"),
         [
             (
                 label, f"{p['loss_nats_per_token']:.5f}", _number(p["standard_error_nats_per_token"], 5),
-                _number(p["perplexity"], 4), m["parameter_bytes"], f"{m['cache_bytes_per_token']:g}", m["peak_bytes"],
+                _number(p["perplexity"], 4), _number(p["perplexity_standard_error"], 4), m["parameter_bytes"],
+                f"{m['cache_bytes_per_token']:g}", m["peak_bytes"],
             )
             for label, p, m in zip(labels, data["perplexity"], data["memory"], strict=True)
         ],

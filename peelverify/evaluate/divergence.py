@@ -39,12 +39,16 @@ class Divergence:
         kl_percentiles: percentile -> KL, nats a token.
         kl_max: largest KL of a position, nats.
         same_top_fraction: share of positions where both models rank the same token first, in [0, 1].
-        same_top_standard_error: of that share.
+        same_top_standard_error: of that share; 0 where all windows agree, which tells nothing: see the interval.
+        same_top_interval: 95 % interval of that share (Clopper-Pearson), as if positions were independent.
         delta_loss: mean of loss(compressed) - loss(original), nats a token.
         delta_loss_standard_error: of ``delta_loss``, from the differences themselves.
         delta_p_rms: root mean square change of the probability of the true next token, in [0, 1].
+        delta_p_rms_standard_error: of that, to first order from its mean square.
         loss_original: mean loss of the original, nats a token.
         loss_compressed: mean loss of the compressed model, nats a token.
+        loss_original_standard_error: of ``loss_original``.
+        loss_compressed_standard_error: of ``loss_compressed``.
         windows: number of windows.
         length: tokens a window; all but the last position are compared.
         ids_sha256: digest of the token ids.
@@ -56,11 +60,15 @@ class Divergence:
     kl_max: float
     same_top_fraction: float
     same_top_standard_error: float
+    same_top_interval: tuple[float, float]
     delta_loss: float
     delta_loss_standard_error: float
     delta_p_rms: float
+    delta_p_rms_standard_error: float
     loss_original: float
     loss_compressed: float
+    loss_original_standard_error: float
+    loss_compressed_standard_error: float
     windows: int
     length: int
     ids_sha256: str
@@ -75,19 +83,38 @@ class Divergence:
         """perplexity(compressed) / perplexity(original) = exp(delta_loss)."""
         return math.exp(self.delta_loss) if self.delta_loss < 709 else math.inf
 
+    @property
+    def perplexity_factor_standard_error(self) -> float:
+        """Of ``perplexity_factor``, to first order: factor times the error of ``delta_loss``."""
+        return self.perplexity_factor * self.delta_loss_standard_error
+
     def summary(self) -> str:
         """The figures in the form in which users of local models quote them."""
 
         def pm(error: float, digits: int, scale: float = 1.0) -> str:
             return "" if math.isnan(error) else f" ± {error * scale:.{digits}f}"
 
+        low, high = (100 * x for x in self.same_top_interval)
+        error = self.same_top_standard_error or math.nan  # 0: all windows agree, which tells nothing
+        ppl = [
+            f"{math.exp(min(loss, 709)):.4f}{pm(e, 4, math.exp(min(loss, 709)))}"
+            for loss, e in (
+                (self.loss_original, self.loss_original_standard_error),
+                (self.loss_compressed, self.loss_compressed_standard_error),
+            )
+        ]
         tail = ", ".join(f"{p:g}% {v:.5f}" for p, v in self.kl_percentiles.items() if p >= 90)
         return (
             f"mean KL {self.kl:.6f}{pm(self.kl_standard_error, 6)} nats "
             f"(median {self.kl_percentiles[50.0]:.6f}, {tail}, max {self.kl_max:.5f}); same top token "
-            f"{100 * self.same_top_fraction:.3f}{pm(self.same_top_standard_error, 3, 100)} %; "
+            f"{100 * self.same_top_fraction:.3f}{pm(error, 3, 100)} % "
+            f"(95 % interval {low:.3f} to {high:.3f} %, Clopper-Pearson over {self.tokens} positions as if "
+            "independent); "
+            f"PPL {ppl[0]} -> {ppl[1]}, "
+            f"ratio {self.perplexity_factor:.6f}{pm(self.perplexity_factor_standard_error, 6)}; "
             f"change of loss {self.delta_loss:+.6f}{pm(self.delta_loss_standard_error, 6)} nats; "
-            f"RMS change of p {100 * self.delta_p_rms:.3f} %"
+            f"RMS change of p {100 * self.delta_p_rms:.3f}{pm(self.delta_p_rms_standard_error, 3, 100)} %"
+            + ("; ± is one standard error, windows as units" if self.windows > 1 else "")
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -104,12 +131,17 @@ class Divergence:
             "kl_max_nats": number(self.kl_max),
             "same_top_fraction": self.same_top_fraction,
             "same_top_standard_error_fraction": number(self.same_top_standard_error),
+            "same_top_interval_95_fraction": list(self.same_top_interval),
             "delta_loss_nats_per_token": number(self.delta_loss),
             "delta_loss_standard_error_nats": number(self.delta_loss_standard_error),
             "delta_p_rms_fraction": self.delta_p_rms,
+            "delta_p_rms_standard_error_fraction": number(self.delta_p_rms_standard_error),
             "loss_original_nats_per_token": self.loss_original,
             "loss_compressed_nats_per_token": self.loss_compressed,
+            "loss_original_standard_error_nats": number(self.loss_original_standard_error),
+            "loss_compressed_standard_error_nats": number(self.loss_compressed_standard_error),
             "perplexity_factor": number(self.perplexity_factor),
+            "perplexity_factor_standard_error": number(self.perplexity_factor_standard_error),
             "windows": self.windows,
             "window_tokens": self.length,
             "compared_tokens": self.tokens,
@@ -160,6 +192,8 @@ def divergence(
     kl, same, before, after = torch.cat(columns, dim=1).cpu()  # each (windows, length - 1)
     points = np.percentile(kl.numpy(), PERCENTILES)
     delta = after - before
+    change_sq = (torch.exp(-after) - torch.exp(-before)).square()
+    rms = math.sqrt(float(change_sq.mean()))
     return Divergence(
         kl=float(kl.mean()),
         kl_standard_error=standard_error(kl.mean(dim=1)),
@@ -167,15 +201,27 @@ def divergence(
         kl_max=float(kl.max()),
         same_top_fraction=float(same.mean()),
         same_top_standard_error=standard_error(same.mean(dim=1)),
+        same_top_interval=_interval(int(same.sum()), same.numel()),
         delta_loss=float(delta.mean()),
         delta_loss_standard_error=standard_error(delta.mean(dim=1)),
-        delta_p_rms=float((torch.exp(-after) - torch.exp(-before)).square().mean().sqrt()),
+        delta_p_rms=rms,
+        delta_p_rms_standard_error=standard_error(change_sq.mean(dim=1)) / (2 * rms) if rms > 0 else math.nan,
         loss_original=float(before.mean()),
         loss_compressed=float(after.mean()),
+        loss_original_standard_error=standard_error(before.mean(dim=1)),
+        loss_compressed_standard_error=standard_error(after.mean(dim=1)),
         windows=input_ids.shape[0],
         length=input_ids.shape[1],
         ids_sha256=ids_digest(input_ids),
     )
+
+
+def _interval(count: int, positions: int) -> tuple[float, float]:
+    """95 % Clopper-Pearson interval of a share."""
+    from scipy.stats import binomtest
+
+    found = binomtest(count, positions).proportion_ci(0.95, method="exact")
+    return float(found.low), float(found.high)
 
 
 def _compare(original: ModelView, compressed: ModelView, batch: Tensor) -> Tensor:

@@ -58,6 +58,11 @@ class Perplexity:
         return math.exp(self.loss) if self.loss < 709 else math.inf
 
     @property
+    def perplexity_standard_error(self) -> float:
+        """Of ``perplexity``, to first order: perplexity times the error of the loss."""
+        return self.perplexity * self.standard_error
+
+    @property
     def protocol(self) -> str:
         """One sentence that says how the number came about."""
         return (
@@ -72,6 +77,9 @@ class Perplexity:
             "loss_nats_per_token": self.loss,
             "standard_error_nats_per_token": None if math.isnan(self.standard_error) else self.standard_error,
             "perplexity": None if math.isinf(self.perplexity) else self.perplexity,
+            "perplexity_standard_error": (
+                self.perplexity_standard_error if math.isfinite(self.perplexity_standard_error) else None
+            ),
             "windows": self.windows,
             "window_tokens": self.length,
             "scored_tokens": self.tokens,

@@ -55,6 +55,46 @@ def test_figures_equal_a_slow_reference(pair, ids):
     assert found.delta_p_rms == pytest.approx(np.sqrt(((np.exp(-lq) - np.exp(-lp)) ** 2).mean()), rel=1e-2)
     by_window = (lq - lp).mean(axis=1)
     assert found.delta_loss_standard_error == pytest.approx(by_window.std(ddof=1) / len(ids) ** 0.5, rel=1e-2)
+    # errors of quotients and roots: spread of the figure when each window is left out in turn, to first order
+    n = len(ids)
+    rms = [np.sqrt(np.delete((np.exp(-lq) - np.exp(-lp)) ** 2, w, axis=0).mean()) for w in range(n)]
+    ratio = [np.exp(np.delete(lq - lp, w, axis=0).mean()) for w in range(n)]
+    for error, jackknife in (
+        (found.delta_p_rms_standard_error, rms), (found.perplexity_factor_standard_error, ratio)
+    ):
+        assert error == pytest.approx(np.sqrt((n - 1) * np.var(jackknife)), rel=0.25)
+    for error, losses in ((found.loss_original_standard_error, lp), (found.loss_compressed_standard_error, lq)):
+        assert error == pytest.approx(losses.mean(axis=1).std(ddof=1) / n**0.5, rel=1e-4)
+    plain = perplexity(pair[0], ids)
+    assert plain.perplexity_standard_error == pytest.approx(plain.perplexity * found.loss_original_standard_error)
+
+
+def test_the_share_of_top_tokens_has_an_exact_interval(pair, ids):
+    """Against tails of the binomial law summed term by term; a share of one has an interval and no empty error."""
+    from math import comb
+
+    found = divergence(*pair, ids)
+    n, k = found.tokens, round(found.same_top_fraction * found.tokens)
+    low, high = found.same_top_interval
+    tail = [comb(n, i) * low**i * (1 - low) ** (n - i) for i in range(k, n + 1)]
+    assert sum(tail) == pytest.approx(0.025, rel=1e-6)
+    if k < n:
+        head = [comb(n, i) * high**i * (1 - high) ** (n - i) for i in range(k + 1)]
+        assert sum(head) == pytest.approx(0.025, rel=1e-6)
+    same = divergence(pair[0], pair[0], ids)
+    assert same.same_top_interval == pytest.approx((0.025 ** (1 / n), 1.0))
+    assert "100.000 % (95 % interval 97.0" in same.summary() and "100.000 ±" not in same.summary()
+    assert "Clopper-Pearson" in same.summary()
+
+
+def test_summary_has_errors_on_what_is_quoted(pair, ids):
+    """Perplexities, their ratio and the RMS change of p each carry one standard error, as figures to quote do."""
+    import re
+
+    text = divergence(*pair, ids).summary()
+    number = r"[0-9.]+ ± [0-9.]+"
+    for part in (f"PPL {number} -> {number}", f"ratio {number}", f"RMS change of p {number} %", "one standard error"):
+        assert re.search(part, text), (part, text)
 
 
 def test_losses_are_those_of_perplexity(pair, ids):

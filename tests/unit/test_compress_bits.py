@@ -68,6 +68,39 @@ def test_bits_keep_the_budget(view, ids) -> None:
     assert all(torch.equal(before[name], p) for name, p in view.model.named_parameters())
 
 
+def greedy_bits(view, ids, budget, choices, *, per_bit=True):
+    """The stated search in other words: steps by their own loss for each bit saved, kept while the whole is within."""
+    original = perplexity(view, ids).loss
+    steps = []
+    for t in range(view.depth):
+        worst, before = -math.inf, 16
+        for bits in sorted(choices, reverse=True):
+            alone = rounded_loss(view, ids, [bits if u == t else 0 for u in range(view.depth)]) - original
+            worst = max(worst, alone / (before - bits) if per_bit else alone)
+            steps.append((worst, t, -bits))
+            before = bits
+    plan, closed = [0] * view.depth, set()
+    for _, t, negative in sorted(steps):
+        trial = [-negative if u == t else b for u, b in enumerate(plan)]
+        if t in closed:
+            continue
+        if rounded_loss(view, ids, trial) - original <= budget:
+            plan = trial
+        else:
+            closed.add(t)
+    return tuple(plan)
+
+
+def test_steps_are_taken_by_the_loss_for_each_bit_saved(five, ids) -> None:
+    """Against the same search written plainly; with the loss alone as the order some budget gives another plan."""
+    choices, differ = (6, 5, 2), 0
+    for budget in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3):
+        found = bits_within_budget(five, ids, budget, choices=choices).by_block
+        assert found == greedy_bits(five, ids, budget, choices)
+        differ += found != greedy_bits(five, ids, budget, choices, per_bit=False)
+    assert differ
+
+
 def test_no_budget_is_no_loss(view, ids) -> None:
     """With budget 0 only steps that do not raise the loss are taken."""
     plan = bits_within_budget(view, ids, 0.0, choices=(2,))

@@ -30,6 +30,39 @@ def test_update_is_the_residual_change(view, ids):
     json.dumps(found.to_json(), allow_nan=False)
 
 
+def test_contributions_are_their_formulas(view, ids):
+    """Means over tokens of |a| / |h|, |m| / |h + a| and the cosine of a + m and h, in numpy from hooks on the maps."""
+    from operator import attrgetter
+
+    for t, block in enumerate(view.blocks):
+        written, entered = {}, []
+        handles = [
+            attrgetter(path)(block).register_forward_hook(
+                lambda m, a, out, path=path, written=written: written.__setitem__(path, out.double().numpy())
+            )
+            for path in (view.family.attention_out, view.family.mlp_out)
+        ]
+        handles.append(block.register_forward_pre_hook(
+            lambda m, a, k, entered=entered: entered.append((a[0] if a else k["hidden_states"]).double().numpy()),
+            with_kwargs=True,
+        ))
+        with torch.no_grad():
+            view.model(input_ids=ids, use_cache=False)
+        for handle in handles:
+            handle.remove()
+        h, a, m = entered[0], written[view.family.attention_out], written[view.family.mlp_out]
+
+        def size(x):
+            return np.sqrt((x**2).sum(axis=-1))
+
+        found = depth_use(view, ids)
+        assert found.attention[t] == pytest.approx((size(a) / size(h)).mean(), rel=1e-5)
+        assert found.mlp[t] == pytest.approx((size(m) / size(h + a)).mean(), rel=1e-5)
+        cosine = ((a + m) * h).sum(axis=-1) / (size(a + m) * size(h))
+        assert found.alignment[t] == pytest.approx(cosine.mean(), rel=1e-4, abs=1e-7)
+        assert abs((size(m) / size(h)).mean() / found.mlp[t] - 1) > 1e-4  # the other divisor would be seen
+
+
 def test_silenced_sub_layers_add_nothing(view, ids):
     """With the MLP's last map at zero its share is zero and attention is the whole update; and the reverse."""
     import copy

@@ -33,7 +33,7 @@ from peelverify.certify.measure import (
     same_shape,
     state_text,
 )
-from peelverify.certify.pool import Pool, draw_windows, levels_for
+from peelverify.certify.pool import Pool, check_count, draw_windows, levels_for
 from peelverify.enclose import Interval, round_up
 from peelverify.enclose.frobenius import root
 from peelverify.errors import InputError, InvariantError, ShapeError
@@ -369,6 +369,7 @@ def certify(
         )
         ids = as_ids(ids)
     assert ids is not None
+    check_count(ids, external=tokens_external)
     parts = compute_parts(
         first, second, blocks, ids, batch=batch, pool=drawn, with_every_input=every_input, on_progress=on_progress
     )

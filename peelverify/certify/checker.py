@@ -11,13 +11,12 @@ a newer minor version adds are not checked here. Another major version is not re
 Numbers are dyadic, written ``0x<hex digits>p<exponent>`` with an optional minus sign, at most 64 bits, in
 lowest terms, so that each number has one spelling. JSON floats are refused.
 
-In this order: exact numbers, reading the file, the fields of the format, the checks.
-
 Exit status: 0 consistent, 1 refuted, 2 not a certificate or not readable, 3 a newer format.
 """
 
 from __future__ import annotations
 
+import array
 import decimal
 import functools
 import hashlib
@@ -30,13 +29,11 @@ import sys
 from fractions import Fraction
 
 OLDEST, SCHEMA = "peelverify.certificate/1", "peelverify.certificate/1.1"
-MAX_BYTES = 64 << 20
-MAX_VALUES = 4 << 20
-MAX_POOL = 1 << 22
-MAX_EXPONENT = 4_500  # squares of the smallest float64 need 2,148; a file of larger ones would only cost time
-MIN_MARGIN = Fraction(1, 10_000)
-WIDTH = Fraction(1, 10**9)
-MAX_NATS = 10_000
+MAX_BYTES, MAX_VALUES = 16 << 20, 1 << 18  # within these limits any file is read and judged in about a second
+MAX_POOL, MAX_WINDOWS, MAX_MATRICES = 1 << 21, 1 << 12, 1 << 12
+MAX_PARTS, ALL_PARTS = 1 << 10, 1 << 15  # heads of a block, and of all blocks
+MAX_EXPONENT = 2_500  # squares of the smallest float64 need 2,212; larger ones would only cost time
+MIN_MARGIN, WIDTH, MAX_NATS = Fraction(1, 10_000), Fraction(1, 10**9), 10_000
 _NUMBER = re.compile(r"(-?)0x(0|[1-9a-f][0-9a-f]{0,15})p(\+0|[+-][1-9][0-9]{0,4})\Z")
 _VERSION = re.compile(r"peelverify\.certificate/(1(?:\.[1-9]\d{0,3})?)\Z", re.ASCII)
 
@@ -66,11 +63,6 @@ def newer_parts(schema: str) -> str:
 
 
 # Exact numbers
-
-
-def is_number(text: str) -> bool:
-    """Whether a text looks like an exact number."""
-    return _NUMBER.match(text) is not None
 
 
 def parse(text: object) -> Fraction:
@@ -111,6 +103,13 @@ def round_out(lo: Fraction, hi: Fraction) -> tuple[Fraction, Fraction]:
     return round_down(lo), round_up(hi)
 
 
+def total(values: object) -> Fraction:
+    """Exact sum of dyadic numbers; Python's own looks for common factors at each step."""
+    values = list(values)
+    unit = max(x.denominator for x in values)
+    return Fraction(sum(x.numerator * (unit // x.denominator) for x in values), unit)
+
+
 def exp_out(lo: Fraction, hi: Fraction) -> tuple[Fraction, Fraction]:
     """64-bit numbers below ``exp(lo)`` and above ``exp(hi)``: a tangent, squared up again, rounded outward."""
     ends = []
@@ -135,8 +134,7 @@ def above(value: Fraction, digits: int = 6) -> str:
 
 def digest(part: object) -> str:
     """SHA-256 of a JSON value with sorted keys and no white space."""
-    text = json.dumps(part, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
+    return hashlib.sha256(json.dumps(part, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
 
 
 def load_bytes(path: str) -> bytes:
@@ -173,8 +171,7 @@ def read(raw: bytes) -> dict:
         raise Unreadable(f"not JSON ({type(error).__name__})") from None
     schema = str(found.get("schema") if isinstance(found, dict) else None)
     need(schema.startswith("peelverify.certificate/"), "no peelverify certificate", Unreadable)
-    advice = f"this checker reads {SCHEMA}; use a matching peelverify"
-    need(_VERSION.match(schema), f"format {schema[:60]!r}, {advice}", Newer)
+    need(_VERSION.match(schema), f"format {schema[:60]!r}; this one reads {SCHEMA}; use a matching peelverify", Newer)
     return found
 
 
@@ -223,12 +220,7 @@ def size(text: object) -> Fraction:
 
 def value_that(passes: object) -> object:
     """Reader of a value that passes a test."""
-
-    def reader(value: object) -> object:
-        need(passes(value), f"bad value: {str(value)[:40]!r}")
-        return value
-
-    return reader
+    return lambda value: value if passes(value) else need(False, f"bad value: {str(value)[:40]!r}")
 
 
 def whole(low: int = 0, high: int = 1 << 40) -> object:
@@ -241,25 +233,20 @@ def words(pattern: str = "") -> object:
     return value_that(lambda x: type(x) is str and len(x) <= 4096 and re.match(pattern, x, re.ASCII))
 
 
-def only(shape: dict) -> object:
-    """Reader of an object that has no other keys in any version."""
-    return lambda value: fit(shape, value_that(lambda x: x.keys() == shape.keys())(value))
-
-
 _PLACE = {"name": words(), "block": value_that(lambda x: x == "head" or (type(x) is int and x >= 0))}
 
 
 def matrix(value: dict) -> object:
     """Read a bound for every input; what the radius comes from depends on the kind of input."""
-    sources = {"norm": {"dimension": whole(1, 1 << 24)}, "attention": {"parts": [parse, 0, MAX_VALUES]},
+    sources = {"norm": {"dimension": whole(1, 1 << 24)}, "attention": {"parts": [size, 1, MAX_PARTS]},
                "gate": {"parts": [size, 2, 2]}, "activation": {}}
     same = dict.fromkeys(("operator", "radius", "shift", "bound"), size)
     return fit({"input": words(), "theorem": words(), **_PLACE, **same, **sources[value["input"]]}, value)
 
 
-CHANGES = {"loss_change": sum, "loss_change_theorem": sum, "kl": sum,
+CHANGES = {"loss_change": total, "loss_change_theorem": total, "kl": total,
            "loss_change_largest": max, "loss_change_smallest": min, "kl_largest": max}
-MEANS = {name: f"{name}_mean" if combine is sum else name for name, combine in CHANGES.items()}
+MEANS = {name: f"{name}_mean" if combine is total else name for name, combine in CHANGES.items()}
 
 
 def fields(full: bool) -> dict:
@@ -271,6 +258,8 @@ def fields(full: bool) -> dict:
     text, sha, change = words(), words(r"[0-9a-f]{64}\Z"), functools.partial(enclosure, signed=True)
     decimals = [words(r"-?\d{1,20}(?:\.\d{1,20})?(?:e[+-]?\d{1,4})?\Z"), 0, MAX_VALUES]
     model = {"name": text, "family": text, "dtype": text, "config_sha256": sha, "files": {"*": sha}}
+    few = value_that(lambda rows: sum(len(row.get("parts", ())) for row in rows) <= ALL_PARTS)
+    signed = {**dict.fromkeys(MEANS.values(), change), "perplexity_factor": (change,)}
     state = {"error": enclosure, "token_max": new(enclosure)}
     rerun = {**state, "attention": text, "threads": words(r"(same|other)\Z"), "batch": whole(1, 1 << 20)}
     window = {
@@ -282,7 +271,7 @@ def fields(full: bool) -> dict:
         "subject": {
             "original": model, "compressed": model, "kept": [whole(), 0, 1024],
             "tokens": {"shape": [whole(1, 1 << 24), 2, 2], "sha256": sha},
-            "pool": new(({"sha256": sha, "seed": sha, "windows": whole(1, MAX_POOL), "drawn": [whole(), 1, 1 << 16],
+            "pool": new(({"sha256": sha, "seed": sha, "windows": whole(1, MAX_POOL), "drawn": [whole(), 1, MAX_WINDOWS],
                           "files": lambda x: x == {} or fit({"*": sha}, x)},)),
             "numerics": {"attention": text, "batch": whole(1, 1 << 20), "head_tokens": new(whole(1)),
                          "states": new(text)},
@@ -294,17 +283,17 @@ def fields(full: bool) -> dict:
             "blocks": [{"name": text, "deleted": value_that(lambda x: type(x) is bool), "propagated": enclosure,
                         "introduced": enclosure, "inner": change, "gain": size, "chain": size, **state}, 2, 1024],
             "margin": size, "portable": size, "token_margin": new(size), "token_portable": new(size),
-            "units": {
-                "windows": [window, 1, 1 << 16], "loss_change_max": size, "loss_change_mean": size,
+            "units": {  # of the signed figures there are no others in any version
+                "windows": [window, 1, MAX_WINDOWS], "loss_change_max": size, "loss_change_mean": size,
                 "same_top": whole(), "tied": whole(), "positions": whole(),
-                "signed": new(only({**dict.fromkeys(MEANS.values(), change), "perplexity_factor": (change,)})),
+                "signed": new(lambda x: fit(signed, value_that(lambda y: y.keys() == signed.keys())(x))),
             },
         },
         "host": {"*": value_that(lambda x: isinstance(x, (str, int)))},
-        "every_input": new(({"matrices": [matrix, 0, MAX_VALUES],
-                             "not_covered": [{**_PLACE, "reason": text}, 0, MAX_VALUES]},)),
+        "every_input": new(({"matrices": lambda rows: fit([matrix, 0, MAX_MATRICES], few(rows)),
+                             "not_covered": [{**_PLACE, "reason": text}, 0, MAX_MATRICES]},)),
         "unseen": new(({"distinct_tokens": whole(), "levels": [
-            {"k": whole(1), "of": whole(), "error": size, "loss_change": parse}, 1, 1 << 16]},)),
+            {"k": whole(1), "of": whole(), "error": size, "loss_change": parse}, 1, 64]},)),
     }
 
 
@@ -358,7 +347,7 @@ def check_units(units: dict, windows: int, length: int) -> None:
         need(at is None or (at == sorted(set(at)) and at[-1:] < [length]), "tied positions out of order or range")
         ties += row["tied"] if at is None else len(at)
     need(units["loss_change_max"] == max(row["oscillation_max"] for row in rows), "largest change of loss is wrong")
-    mean = round_up(sum(row["oscillation_sum"] for row in rows) / (windows * scored))
+    mean = round_up(total(row["oscillation_sum"] for row in rows) / (windows * scored))
     need(units["loss_change_mean"] == mean, "mean change of loss does not fit the windows")
     need(units["same_top"] == sum(row["same_top"] for row in rows) and units["tied"] == ties
          and units["positions"] == windows * length, "counts of positions do not fit the windows")
@@ -377,13 +366,13 @@ def check_changes(units: dict, scored: int, error: tuple) -> None:
              and max(map(abs, (*most, *least))) <= worst, "largest change of loss does not fit its window")
         need(0 <= kl[0] <= scored * kl_most[1] and 0 <= kl_most[0] <= kl[1] and kl_most[1] <= worst,
              "divergence does not fit its window")
-    low, high = (sum(row["error"][i] ** 2 for row in rows) for i in (0, 1))
+    low, high = (total(row["error"][i] ** 2 for row in rows) for i in (0, 1))
     need(low <= error[1] ** 2 and error[0] ** 2 <= high, "errors of the windows do not add up to e_T")
 
     derived, count = {}, len(rows) * scored
     for name, combine in CHANGES.items():
         ends = [combine(row[name][i] for row in rows) for i in (0, 1)]
-        derived[MEANS[name]] = round_out(*(x / count for x in ends)) if combine is sum else tuple(ends)
+        derived[MEANS[name]] = round_out(*(x / count for x in ends)) if combine is total else tuple(ends)
     mean = derived["loss_change_mean"]
     derived["perplexity_factor"] = exp_out(*mean) if max(map(abs, mean)) <= MAX_NATS else None
     for name, value in derived.items():
@@ -391,17 +380,19 @@ def check_changes(units: dict, scored: int, error: tuple) -> None:
 
 
 def draw(seed: str, pool: int, count: int) -> list[int]:
-    """``count`` of ``pool`` window numbers without replacement: those with the smallest SHA-256 of seed and number."""
-    keyed = ((hashlib.sha256(f"{seed}:{i}".encode("ascii")).digest(), i) for i in range(pool))
-    return [i for _, i in heapq.nsmallest(count, keyed)]
+    """``count`` of ``pool`` window numbers: those where SHAKE-256 of the seed has its smallest 8-byte numbers."""
+    keys = array.array("Q", hashlib.shake_256(seed.encode("ascii")).digest(8 * pool))
+    if sys.byteorder == "big":  # the numbers are little-endian
+        keys.byteswap()
+    return heapq.nsmallest(count, range(pool), key=keys.__getitem__)
 
 
 def check_unseen(unseen: dict, subject: dict, rows: list, ids: list | None) -> None:
     """Derive the seed, the draw and each bound for unseen windows of the pool."""
     pool, (windows, length) = subject["pool"], subject["tokens"]["shape"]
     named = {"original": subject["original"]["files"], "compressed": subject["compressed"]["files"],
-             "pool": pool["sha256"], "windows": pool["windows"]}
-    need(pool["seed"] == digest(named), "the seed of the draw is not the hash of models and pool")
+             "pool": pool["sha256"], "windows": pool["windows"], "drawn": windows}
+    need(pool["seed"] == digest(named), "the seed of the draw is not the hash of models, pool and number of windows")
     need(pool["windows"] > windows == len(pool["drawn"]), "no unseen window, or bad list of drawn ones")
     need(pool["drawn"] == draw(pool["seed"], pool["windows"], windows), "the windows are not those that the seed draws")
     errors, changes = (sorted((row[name][1] for row in rows), reverse=True) for name in ("error", "loss_change"))
@@ -424,7 +415,7 @@ def check_every_input(rows: list, theorems: set) -> None:
             d = row["dimension"]
             need(d <= square <= d * (1 + WIDTH), "radius is not the root of the dimension")
         elif kind == "attention":
-            need(sum(x**2 for x in row["parts"]) <= square, "radius below that of its heads")
+            need(total(x**2 for x in row["parts"]) <= square, "radius below that of its heads")
         elif kind == "gate":
             need(row["parts"][0] * row["parts"][1] <= row["radius"], "radius below gate times value")
         need(row["bound"] == round_up(row["operator"] * row["radius"] + row["shift"]),
@@ -443,7 +434,7 @@ def check(cert: dict) -> dict[str, Fraction]:
         raise Refuted(f"a field is missing or has the wrong type ({type(error).__name__}: {error})") from None
     subject, numbers = found["subject"], found["numbers"]
     windows, length = subject["tokens"]["shape"]
-    need(windows <= 1 << 16 and length >= 2, "bad number or length of windows")
+    need(windows <= MAX_WINDOWS and length >= 2, "bad number or length of windows")
     if ids is not None:
         ids = fit([[whole(), length, length], windows, windows], ids)
         need(subject["tokens"]["sha256"] == digest(ids), "token ids do not fit their hash")

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from peelverify.certify.checker import digest, draw
+from peelverify.certify.checker import MAX_POOL, MAX_VALUES, MAX_WINDOWS, digest, draw
 from peelverify.errors import InputError
 
-__all__ = ["Pool", "draw_windows", "levels_for", "pool_sha256", "text_pool"]
+__all__ = ["Pool", "check_count", "draw_windows", "levels_for", "pool_sha256", "text_pool"]
 
 RISKS = (100, 20, 10)
 """One in so many unseen windows may exceed a bound that the certificate states."""
@@ -73,7 +73,7 @@ def text_pool(tokenizer: Any, paths: Sequence[Path], *, length: int) -> Pool:
 def draw_windows(
     pool: Pool, count: int, *, original: Mapping[str, str], compressed: Mapping[str, str]
 ) -> tuple[Tensor, dict[str, Any]]:
-    """Draw windows without replacement, by a rule that nobody can steer.
+    """Draw windows without replacement, by a rule in which models, pool and number of windows have a say.
 
     Args:
         pool: all windows.
@@ -83,12 +83,37 @@ def draw_windows(
 
     Returns:
         The windows drawn, (count, length), in the order of the draw, and what the certificate says of the draw.
+
+    Raises:
+        InputError: the pool has more windows than the format allows.
     """
     total, sha = len(pool.ids), pool_sha256(pool.ids)
-    seed = digest({"original": dict(original), "compressed": dict(compressed), "pool": sha, "windows": total})
-    drawn = draw(seed, total, min(count, total))
+    if total > MAX_POOL:
+        raise InputError(f"a pool has at most {MAX_POOL} windows, got {total}; give less text or a larger window")
+    count = min(count, total)
+    named = {"original": dict(original), "compressed": dict(compressed), "pool": sha, "windows": total, "drawn": count}
+    seed = digest(named)
+    drawn = draw(seed, total, count)
     facts = {"files": dict(pool.files), "sha256": sha, "windows": total, "seed": seed, "drawn": drawn}
     return pool.ids[drawn], facts
+
+
+def check_count(ids: Tensor, *, external: bool) -> None:
+    """Refuse, before any work, more windows or stored ids than the checker reads within a second.
+
+    Raises:
+        InputError: if there are more.
+    """
+    windows, room = len(ids), MAX_VALUES - (1 << 16)  # the rest is for blocks and matrices
+    if windows > MAX_WINDOWS:
+        raise InputError(
+            f"a certificate has at most {MAX_WINDOWS} windows, got {windows}; take fewer tokens or a larger window"
+        )
+    if not external and ids.numel() + 32 * windows > room:  # a row of figures has up to 32 values
+        raise InputError(
+            f"a certificate stores at most {room - 32 * windows} token ids in {windows} windows, got {ids.numel()}; "
+            "store only their hash (--tokens-external)"
+        )
 
 
 def levels_for(count: int) -> list[int]:

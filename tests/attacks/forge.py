@@ -44,7 +44,7 @@ def rederive(document: dict) -> dict:
     pool = subject["pool"]
     if pool is not None:
         named = {"original": subject["original"]["files"], "compressed": subject["compressed"]["files"],
-                 "pool": pool["sha256"], "windows": pool["windows"]}
+                 "pool": pool["sha256"], "windows": pool["windows"], "drawn": subject["tokens"]["shape"][0]}
         pool["seed"] = checker.digest(named)
         pool["drawn"] = checker.draw(pool["seed"], pool["windows"], subject["tokens"]["shape"][0])
     if document["unseen"] is not None:

@@ -309,7 +309,7 @@ def pool_of_four_thousand_million_windows(d):
     pool, subject = d["subject"]["pool"], d["subject"]
     pool["windows"] = 1 << 32
     pool["seed"] = digest({"original": subject["original"]["files"], "compressed": subject["compressed"]["files"],
-                           "pool": pool["sha256"], "windows": 1 << 32})
+                           "pool": pool["sha256"], "windows": 1 << 32, "drawn": subject["tokens"]["shape"][0]})
     return _raw(d)
 
 
@@ -422,4 +422,73 @@ def block_of_a_matrix_is_a_truth_value(d):
 def reason_is_not_text(d):
     """Why a matrix has no bound is a number."""
     d["every_input"]["not_covered"] = [{"block": 0, "name": "all", "reason": 1}]
+    return _raw(d)
+
+
+def _many(d, name, count):
+    """An exact sum of numbers that span all exponents allowed, ``count`` of them in one matrix."""
+    row = next(row for row in d["every_input"]["matrices"] if row["input"] == name)
+    top = Fraction((1 << 63) + 1)
+    return row, [spell(top * Fraction(2) ** (i * 977 % 4400 - 2200)) for i in range(count)]
+
+
+@attack("arithmetic")
+def more_heads_than_any_model_has(d):
+    """Ten thousand parts of one radius, whose squares span 9,000 binary places: an earlier checker took a minute."""
+    row, row["parts"] = _many(d, "attention", 10_000)
+    return _raw(d)
+
+
+@attack("arithmetic")
+def a_thousand_heads_in_each_of_many_blocks(d):
+    """As many parts as a block may have, in 200 matrices."""
+    row, parts = _many(d, "attention", 1024)
+    d["every_input"]["matrices"] += [row | {"parts": parts}] * 200
+    return _raw(d)
+
+
+@attack("arithmetic")
+def as_many_heads_as_allowed_and_a_radius_below(d):
+    """All the parts that the format allows, of all exponents, and the last radius too small."""
+    row, parts = _many(d, "attention", 1024)
+    rows = d["every_input"]["matrices"]
+    rows += [row | {"parts": parts, "radius": "0x1p+2400", "bound": "0x1p+2500"}] * 31
+    return _raw(d)
+
+
+@attack("arithmetic")
+def as_many_windows_as_allowed(d):
+    """4,096 rows of figures that fit, and a mean that does not."""
+    units, length = d["numbers"]["units"], d["subject"]["tokens"]["shape"][1]
+    units["windows"] = (units["windows"] * 342)[:4096]
+    d["subject"]["tokens"] = {"shape": [4096, length], "sha256": "a" * 64}
+    d["subject"]["pool"] = d["unseen"] = None
+    return _raw(d)
+
+
+@attack("arithmetic")
+def more_windows_than_allowed(d):
+    """Twice as many."""
+    d = json.loads(as_many_windows_as_allowed(d))
+    d["numbers"]["units"]["windows"] *= 2
+    d["subject"]["tokens"]["shape"][0] = 8192
+    return _raw(d)
+
+
+@attack("arithmetic")
+def as_large_a_pool_as_allowed(d):
+    """The draw from two million windows is repeated, and is another one."""
+    pool, subject = d["subject"]["pool"], d["subject"]
+    pool["windows"] = 1 << 21
+    pool["seed"] = digest({"original": subject["original"]["files"], "compressed": subject["compressed"]["files"],
+                           "pool": pool["sha256"], "windows": 1 << 21, "drawn": subject["tokens"]["shape"][0]})
+    return _raw(d)
+
+
+@attack("arithmetic")
+def a_seed_without_the_number_of_windows(d):
+    """The seed of the draw leaves out how many windows are drawn, so that trying some numbers picks a lucky draw."""
+    pool, subject = d["subject"]["pool"], d["subject"]
+    pool["seed"] = digest({"original": subject["original"]["files"], "compressed": subject["compressed"]["files"],
+                           "pool": pool["sha256"], "windows": pool["windows"]})
     return _raw(d)

@@ -15,6 +15,8 @@ import torch
 
 from peelverify.cli.app import main
 from peelverify.compress.delete import delete_layers
+from peelverify.compress.rank import rank_layers
+from peelverify.compress.search import removal_path
 from peelverify.errors import ArtifactError, DomainError, InputError
 from peelverify.evaluate.loss import perplexity
 from peelverify.evaluate.study import run as study_run
@@ -26,7 +28,8 @@ from peelverify.evaluate.study.tables import over_models, study_tables
 from peelverify.evaluate.study.text import builtin_documents, study_windows
 from peelverify.models import load_model
 from peelverify.models.small import byte_tokenizer
-from peelverify.rho.inject import residual_profile
+from peelverify.rho.inject import inject_noise, residual_profile
+from peelverify.rho.measure import measure_rho
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -53,11 +56,95 @@ def test_the_command_writes_tables_plots_and_a_page(folder) -> None:
     assert results["minutes"]["all"] > 0
     names = {t.name for t in study_tables(results)}
     assert names == {p.stem for p in (folder / "tables").glob("*.csv")}
-    assert names == {"models", "profiles", "prediction", "criteria", "against_greedy", "schedules", "again"}
+    criteria = {"criteria", "against_greedy", "paired", "greedy_noise"}
+    assert names == criteria | {"models", "profiles", "prediction", "schedules", "again"}
     assert len(list((folder / "plots").glob("*.svg"))) == 5
     page = (folder / "study.md").read_text()
     assert page == study_document(results)
     assert "3 of 3 planned models" in page
+
+
+def test_scores_of_the_prediction_are_those_of_their_names(folder) -> None:
+    """Each score against each target by scipy, from the rows of matrices and what the stage before measured."""
+    from scipy.stats import spearmanr
+
+    results = json.loads((folder / "results.json").read_text())
+    for model in results["models"]:
+        rows, before = model["predict"]["matrices"], model["measure"]
+        block = np.array([r["block"] for r in rows])
+        introduced = np.array([r["introduced"] for r in rows])
+        product = np.cumprod([1.0, *before["rho"]["rho_median"][::-1]])[::-1]
+        assert before["rho"]["amplification"] == pytest.approx(product, rel=1e-9)
+        view = load_model(folder / "models" / model["unit"])
+        texts = study_windows(byte_tokenizer(), length=32, rank_tokens=128, final_tokens=256)
+        noise = inject_noise(view, texts.rank[:1], draws=2, seed=model["seed"])
+        injected = np.median(noise.amplification, axis=0)
+        absolute = np.median(noise.absolute_amplification, axis=0)
+        wanted = {
+            "product": product[block],
+            "introduced_times_product": introduced * product[block],
+            "introduced": introduced,
+            "injected": injected[block],
+            "injected_absolute": absolute[block],
+            "introduced_times_injected": introduced * injected[block],
+        }
+        assert set(wanted) == set(model["predict"]["tests"])
+        for score, values in wanted.items():
+            for target, found in model["predict"]["tests"][score].items():
+                expected = spearmanr(values, [r[target] for r in rows]).statistic
+                assert found["spearman"] == pytest.approx(expected, abs=1e-9), (score, target)
+                assert found["blocks"] == 4
+
+
+def test_greedy_chooses_again_on_further_draws(folder) -> None:
+    """Each draw's sets are those of a search on its windows alone, judged on the final text, at the search's cost."""
+    results = json.loads((folder / "results.json").read_text())
+    plan = PRESETS["tiny"]
+    texts = study_windows(
+        byte_tokenizer(), length=32, rank_tokens=plan.rank_tokens, final_tokens=plan.final_tokens,
+        draws=plan.rank_draws,
+    )
+    for model in results["models"]:
+        found = model["rank"]["greedy_draws"]
+        view = load_model(folder / "models" / model["unit"])
+        assert len(found["sets"]) == plan.rank_draws == 1 + len(texts.draws)
+        assert found["sets"][0] == model["rank"]["sets"]["greedy"]
+        assert found["delta_loss"][0] == model["rank"]["delta_loss"]["greedy"]
+        dense = perplexity(view, texts.final).loss
+        for ids, sets, rises in zip(
+            (texts.rank, *texts.draws), found["sets"], found["delta_loss"], strict=True
+        ):
+            kept = list(rank_layers(view, ids, "greedy", count=2).order[:2])
+            assert [set(x) for x in sets] == [{kept[0]}, set(kept)]
+            for gone, rise in zip(sets, rises, strict=True):
+                small = perplexity(delete_layers(view, gone), texts.final).loss
+                assert rise == pytest.approx(small - dense, abs=2e-5)
+
+
+def test_costs_of_searches_count_what_they_ran(folder) -> None:
+    """A shortlist pays for its gradients; a criterion without text pays nothing."""
+    for model in json.loads((folder / "results.json").read_text())["models"]:
+        cost = model["rank"]["block_evaluations"]
+        view = load_model(folder / "models" / model["unit"])
+        texts = study_windows(byte_tokenizer(), length=32, rank_tokens=128, final_tokens=256)
+        scores = model["rank"]["scores"]["skip_score"]
+        path = removal_path(view, texts.rank, 2, within=[int(t) for t in np.argsort(scores, kind="stable")][:3])
+        assert cost["shortlist"] == [r.block_evaluations + 3 * 4 for r in path]
+        assert cost["last"] == [0, 0]
+        assert cost["taylor"] == [12, 12]
+
+
+def test_the_unchanged_model_is_measured_with_other_noise(folder) -> None:
+    """Rho again without compression is rho of other windows and another seed, set against the same interval."""
+    model = json.loads((folder / "results.json").read_text())["models"][0]
+    found, before = model["again"]["unchanged"], model["measure"]["rho"]
+    view = load_model(folder / "models" / model["unit"])
+    texts = study_windows(byte_tokenizer(), length=32, rank_tokens=128, final_tokens=256, draws=2)
+    fresh = np.median(measure_rho(view, texts.draws[0], draws=2, seed=10_000).rho, axis=0)
+    assert found["rho_median"] == pytest.approx(fresh, rel=1e-6)
+    low, high = before["rho_interval_95_low"], before["rho_interval_95_high"]
+    outside = sum(not a <= r <= b for a, r, b in zip(low, found["rho_median"], high, strict=True))
+    assert found["outside_interval"] == outside
 
 
 def test_slim_results_give_the_same_page(folder, tmp_path) -> None:
@@ -244,6 +331,32 @@ def test_windows_are_as_many_as_asked_and_differ() -> None:
     assert (len(texts.rank), len(texts.final), len(texts.train)) == (10, 20, 30)
     rows = [tuple(r.tolist()) for part in (texts.rank, texts.final, texts.train) for r in part]
     assert len(set(rows)) == len(rows)
+
+
+def test_further_draws_are_disjoint_and_like_the_first() -> None:
+    """The first draw is what one draw gives; no window serves twice; each has as much English."""
+    one = study_windows(byte_tokenizer(), length=64, rank_tokens=640, final_tokens=640)
+    many = study_windows(byte_tokenizer(), length=64, rank_tokens=640, final_tokens=640, draws=4)
+    assert torch.equal(one.rank, many.rank) and torch.equal(one.final, many.final)
+    assert one.draws.shape == (0, 10, 64) and many.draws.shape == (3, 10, 64)
+    rows = [tuple(r.tolist()) for part in (many.rank, *many.draws, many.final) for r in part]
+    assert len(set(rows)) == len(rows) == 50
+    assert many.facts["draws"] == 4
+    assert many.facts["english_windows"] == {"rank": 5, "final": 5}
+
+
+def test_where_the_text_ends_there_are_fewer_draws(tmp_path) -> None:
+    """Of the built-in text as of a given one; the first draw and the figures come first."""
+    long = study_windows(byte_tokenizer(), length=64, rank_tokens=1_000_000, final_tokens=64, draws=50)
+    assert 1 <= len(long.draws) < 49 and long.facts["draws"] == 1 + len(long.draws)
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"{i:03d} " for i in range(64)))
+    given = study_windows(byte_tokenizer(), length=4, rank_tokens=40, final_tokens=80, text=str(text), draws=4)
+    assert given.draws.shape == (3, 10, 4)
+    every = torch.cat([given.rank, given.final, *given.draws])
+    assert byte_tokenizer().decode(every.flatten()) == text.read_text()[:240]
+    less = study_windows(byte_tokenizer(), length=4, rank_tokens=80, final_tokens=120, text=str(text), draws=4)
+    assert less.draws.shape == (0, 20, 4)
 
 
 def test_a_short_text_is_refused(tmp_path) -> None:

@@ -4,7 +4,8 @@ A file that is checked under its path and then opened again under its path can b
 file that decides what a model computes is opened once. Where the system can name open descriptors as paths
 (``/proc/self/fd``), a private folder of links to them stands for the directory, so that whatever loads from it gets
 the very files that were hashed; elsewhere the directory itself is used. On every system `Pinned.unchanged` compares
-identity, size and times of all files with those at the time of opening.
+identity, size and times of all files, that of the inode included, with those at the time of opening. What it cannot
+see: a write through a mapping whose page was dirty before, or within the same tick of the file system's clock.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ _DESCRIPTORS = Path("/proc/self/fd")
 
 
 def _state(found: os.stat_result) -> tuple[int, ...]:
-    # not the time of the inode: a rename, which cannot reach an open descriptor, changes it too
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    # The time of the inode is the one that a writer cannot put back. A rename or a new link changes it too, harmlessly;
+    # that is refused all the same, because it could hide a write.
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _close(descriptors: dict[str, int], folder: str | None) -> None:
@@ -92,7 +94,7 @@ class Pinned:
         return total.hexdigest()
 
     def unchanged(self) -> None:
-        """Confirm that no pinned file was written to since it was opened.
+        """Confirm that no pinned file was written to, renamed or linked since it was opened.
 
         Raises:
             ArtifactError: if one was.
@@ -100,7 +102,9 @@ class Pinned:
         for name, descriptor in self._open.items():
             now = _state(os.fstat(descriptor))
             if now != self._states[name]:
-                raise ArtifactError(f"{self.directory / name} was changed while it was read; try again")
+                raise ArtifactError(
+                    f"{self.directory / name} was changed while it was read; leave it alone and try again"
+                )
 
     def close(self) -> None:
         """Close the files; what was loaded from them stays."""

@@ -69,7 +69,7 @@ def test_links_of_the_hub_cache_work(target, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_file_swapped_between_hash_and_load_is_not_loaded(stream, target, tmp_path: Path, monkeypatch) -> None:
-    """After hashing, the name points to other weights: the model that runs is the one that was hashed."""
+    """After hashing, the name points to other weights: what is loaded is what was hashed, and opening is refused."""
     path = tmp_path / "model"
     shutil.copytree(target.original, path)
     honest = open_model(path)
@@ -85,10 +85,13 @@ def test_a_file_swapped_between_hash_and_load_is_not_loaded(stream, target, tmp_
         return found
 
     monkeypatch.setattr(Pinned, "_sha256", swap)
-    opened = open_model(path, stream=stream)
-    assert opened.facts["files"] == honest.facts["files"]
-    with opened.source.head() as head:
-        assert head(torch.ones(1, opened.view.width))[0].abs().max() > 0
+    pinned = Pinned(path)
+    assert swapped and pinned.files == honest.facts["files"]
+    assert load_model(pinned.path).model.lm_head.weight.abs().max() > 0
+    swapped.clear()
+    save_file(evil, tmp_path / "evil", metadata={"format": "pt"})
+    with pytest.raises(ArtifactError, match="changed while"):
+        open_model(path, stream=stream)
     assert load_model(path).model.lm_head.weight.abs().max() == 0  # the name does point to the other file
 
 
@@ -102,6 +105,24 @@ def test_a_file_written_to_while_it_is_read_is_noticed(target, tmp_path: Path) -
         handle.seek(-4, os.SEEK_END)
         handle.write(b"\0\0\0\0")
     os.utime(file, ns=(1, 1))
+    with pytest.raises(ArtifactError, match="changed while"):
+        opened.unchanged()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_file_changed_and_put_back_with_its_times_is_noticed(name, target, tmp_path: Path) -> None:
+    """Other bytes for as long as it is read, then the old bytes and the old times: the time of the inode tells."""
+    path = tmp_path / "model"
+    shutil.copytree(target.original, path)
+    opened = open_model(path)
+    file, stat = path / name, os.stat(path / name)
+    honest = file.read_bytes()
+    opened.unchanged()
+    with open(file, "r+b") as handle:
+        handle.write(b"\0" * len(honest))
+    file.open("r+b").write(honest)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert file.read_bytes() == honest and os.stat(file).st_mtime_ns == stat.st_mtime_ns
     with pytest.raises(ArtifactError, match="changed while"):
         opened.unchanged()
 

@@ -166,10 +166,9 @@ def _findings(tables: dict[str, Table], models: list[dict[str, Any]]) -> list[st
             scored = [r for r in table.rows if r[k] is not None]
             best = min(scored, key=lambda r: r[k].mean)
             cheap = min((r for r in scored if r[0] not in _SEARCHES), key=lambda r: r[k].mean)
-            lines.append(
-                f"**Removing {k}.** Least loss: {best[0]} ({best[k].text()} nats a token). Best without a search: "
-                f"{cheap[0]} ({cheap[k].text()})."
-            )
+            other = f"without a search: {cheap[0]} ({cheap[k].text()})"
+            rest = "that is without a search" if cheap[0] == best[0] else other
+            lines.append(f"**Removing {k}.** Least loss: {best[0]} ({best[k].text()} nats a token); {rest}.")
     lines += _aim(models)
     table = tables.get("schedules")
     for row in table.rows if table is not None else ():
@@ -246,8 +245,8 @@ def _training(results: dict[str, Any]) -> str:
     taken = sum(bool(m.get("train", {}).get("taken")) for m in results["models"])
     return (
         f"Training is short: {plan['steps']} steps of {plan['batch']} windows, {tokens / 1e6:.1f} million tokens seen, "
-        "a token a byte; the losses reached are in the first table. Single blocks matter less than in models trained "
-        "for long."
+        "a token a byte; the losses reached are in the first table. How much single blocks matter after long "
+        "training is not shown here."
         + _against_counts(results["models"])
         + (
             f" {taken} of them were trained by an earlier study with the same options; its minutes are counted."
@@ -304,14 +303,17 @@ def _plan(results: dict[str, Any]) -> str:
         for name, words in _OPTIONS.items()
         if name in plan and name not in left
     ]
-    return "\n".join(["| option of the plan | value |", "| --- | --- |", *rows, "", _FIXED])
+    fixed = _FIXED if results["given_models"] else f"{_FIXED}{_FIXED_TRAINING}"
+    return "\n".join(["| option of the plan | value |", "| --- | --- |", *rows, "", fixed])
 
 
-_FIXED = """The code fixes the rest. Training: AdamW (betas 0.9 and 0.95, weight decay 0.1), 20 steps of warm-up, then a
-cosine to a twentieth of the peak rate, gradients cut at norm 1, windows drawn with replacement from at most 6,000.
-Noise of rho: a hundredth of the size of the embeddings; noise put in at blocks: on a quarter of the windows, 2 draws.
-Intervals of rho: bootstrap over draws and windows. Removals: 1 block to half of them. Compressions after which rho is
-measured again: rounding to 4 and 3 bits, a scale for each row; half of the weights pruned, by Wanda and by magnitude.
+_FIXED = """The code fixes the rest. Noise of rho: a hundredth of the size of the embeddings; noise put in at blocks: on
+a quarter of the windows, 2 draws. Intervals of rho: bootstrap over draws and windows. Removals: 1 block to half of
+them. Compressions after which rho is measured again: rounding to 4 and 3 bits, a scale for each row; half of the
+weights pruned, by Wanda and by magnitude.
+"""
+_FIXED_TRAINING = """Training: AdamW (betas 0.9 and 0.95, weight decay 0.1), 20 steps of warm-up, then a cosine to a
+twentieth of the peak rate, gradients cut at norm 1, windows drawn with replacement from at most 6,000.
 """
 
 
@@ -325,7 +327,8 @@ def _mixture(results: dict[str, Any]) -> list[str]:
         for part, words in (("train", "train on"), ("rank", "rank on"), ("final", "judge on"))
         if (n := facts["english_windows"].get(part)) is not None
     )
-    return [f"The text is that of Python's standard library: English topics ({each}), the rest source files.\n"]
+    what = "training text" if results["given_text"] else "text"
+    return [f"The {what} is that of Python's standard library: English topics ({each}), the rest source files.\n"]
 
 
 def _partly(results: dict[str, Any], wanted: int) -> list[str]:

@@ -45,16 +45,16 @@ def text_pool(tokenizer: Any, paths: Sequence[Path], *, length: int) -> Pool:
     """Cut UTF-8 text files into windows of ``length`` tokens; each file starts a new window, its rest is dropped.
 
     Raises:
-        ArtifactError: a file cannot be read.
+        ArtifactError: a file cannot be read, or the tokenizer fails on it.
         InputError: no file holds a whole window, or a file is not text.
     """
-    from peelverify.data import read_text
+    from peelverify.data.text import read_text, token_ids
 
     parts: list[Tensor] = []
     files: dict[str, str] = {}
     for path in paths:
         text = read_text(path)
-        ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        ids = token_ids(tokenizer, text)
         whole = len(ids) // length
         if whole:
             parts.append(torch.tensor(ids[: whole * length], dtype=torch.int64).reshape(whole, length))

@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 141
-    except Exception as error:
+    except BaseException as error:  # also a panic of compiled code; its exit status 1 would say that a claim is false
         if hasattr(error, "format_message"):  # wrong usage, from the argument parser
             return _fail(error.format_message())
         if os.environ.get("PEELVERIFY_DEBUG"):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from peelverify.errors import ArtifactError, InputError
 
-__all__ = ["builtin_text", "read_text", "split_text", "windows"]
+__all__ = ["builtin_text", "read_text", "split_text", "token_ids", "windows"]
 
 
 def builtin_text() -> str:
@@ -59,6 +59,23 @@ def split_text(text: str, held_out: float = 0.1) -> tuple[str, str]:
     return text[:cut], text[cut:]
 
 
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text, no special tokens added.
+
+    Raises:
+        ArtifactError: if the tokenizer fails on it.
+    """
+    try:
+        return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the compiled tokenizer is no Exception
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ArtifactError(
+            f"the tokenizer failed on this text ({reason}); use the tokenizer that the model was trained with"
+        ) from error
+
+
 def windows(tokenizer: Any, text: str, *, length: int, count: int | None = None) -> Tensor:
     """Cut a text into consecutive windows of tokens, no special tokens added, the rest dropped.
 
@@ -72,13 +89,14 @@ def windows(tokenizer: Any, text: str, *, length: int, count: int | None = None)
         int64 token ids of shape (windows, length).
 
     Raises:
+        ArtifactError: if the tokenizer fails on the text.
         InputError: if the text is shorter than one window, or than ``count`` windows.
     """
     if length < 2:
         raise InputError(f"windows needs length >= 2, got {length}; a loss needs a next token")
     if count is not None and count < 1:
         raise InputError(f"windows needs count >= 1, got {count}; ask for at least one window")
-    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    ids = token_ids(tokenizer, text)
     fit = len(ids) // length
     if fit < (count or 1):
         raise InputError(

@@ -473,15 +473,23 @@ def load_tokenizer(model: str | os.PathLike[str]) -> Any:
     """Load the tokenizer saved beside a model.
 
     Raises:
-        ArtifactError: if there is none or it cannot be read.
+        ArtifactError: if there is none, it cannot be read, or it names other files than those that are hashed.
     """
     from transformers import AutoTokenizer
 
     directory = resolve_model(model)
     if not any(inside_model(directory / name, directory).is_file() for name in _TOKENIZER):
         raise ArtifactError(f"{directory} has no tokenizer; save one beside the model with save_pretrained")
+    settings = inside_model(directory / "tokenizer_config.json", directory)
+    if settings.is_file() and "fast_tokenizer_files" in _read_json(settings):
+        raise ArtifactError(
+            f"the tokenizer of {directory} names a file for each version of the library (fast_tokenizer_files); "
+            "save the tokenizer again with save_pretrained"
+        )
     try:
         with quiet():
             return AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the compiled tokenizer is no Exception
         raise ArtifactError(f"the tokenizer of {directory} cannot be read: {_one_line(error)}") from error

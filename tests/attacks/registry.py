@@ -16,6 +16,7 @@ GROUPS = {
     "on_claims": "Consistent fabrications",
     "on_models": "Model directories",
     "on_configs": "Configurations that say what the model does not do",
+    "on_tokenizers": "Tokenizers",
     "on_meaning": "Certificates that are true and mean little",
     "on_output": "Names and texts that try to act",
     "on_lean": "Generated Lean files",

@@ -7,15 +7,12 @@ holds one block, not the model. The numbers are those of the whole model to the 
 
 from __future__ import annotations
 
-import ctypes
 import math
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from peelverify.errors import ArtifactError, InputError, InvariantError, NonFiniteError
-from peelverify.models.load import DTYPES, check_sizes, check_tied, choose_attention, quiet, read_config, weight_files
+from peelverify.models.load import DTYPES, choose_attention, read_config, weight_files
+from peelverify.models.skeleton import give_back_at_once, skeleton, slots
+from peelverify.models.stored import OLD_NAMES, check_sizes, check_stored
 from peelverify.models.view import ModelView, check_ids
 
 __all__ = ["BlockSource", "Call", "NotStreamable", "StoredMatrix", "StreamedModel", "WholeModel"]
@@ -33,7 +32,6 @@ _PIECE = 1 << 20
 """Entries read at a time."""
 _SLICE = 1 << 22
 """Entries used at a time of a head that outweighs a block: vocabularies are large, and blocks may be small."""
-_OLD_NAMES = {"lm_head.weight": "embed_out.weight"}  # GPT-NeoX files keep the name of the first release
 
 
 class NotStreamable(InputError):
@@ -235,54 +233,6 @@ class WholeModel(BlockSource):
             )
 
 
-@contextmanager
-def _without_weights() -> Iterator[None]:
-    """Inside the context, parameters that are registered go to the meta device; buffers stay as they are."""
-    register = nn.Module.register_parameter
-
-    def on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        empty = None if parameter is None else nn.Parameter(parameter.to("meta"), requires_grad=False)
-        register(module, name, empty)
-
-    nn.Module.register_parameter = on_meta  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        nn.Module.register_parameter = register  # type: ignore[method-assign]
-
-
-@cache
-def _give_back_at_once() -> None:
-    """Ask the C library to return memory of a megabyte and more to the system as soon as it is freed.
-
-    Blocks that come and go through its heap leave holes that the next block does not fit into: in the end the whole
-    model lies there. Only glibc has this switch; elsewhere nothing happens.
-    """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(-3, 1 << 20)  # M_MMAP_THRESHOLD
-
-
-def _skeleton(directory: Path, dtype: str, attention: str) -> nn.Module:
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.initialization import no_init_weights
-
-    with quiet(), no_init_weights(), _without_weights():
-        config = AutoConfig.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
-        return AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype], attn_implementation=attention)
-
-
-def _slots(module: nn.Module) -> dict[str, tuple[nn.Module, str]]:
-    """Where each stored tensor of a module lives: name -> (owner, attribute); shared ones under every name."""
-    found = {}
-    for prefix, owner in module.named_modules(remove_duplicate=False):
-        for name, tensor in (*owner._parameters.items(), *owner._buffers.items()):
-            if tensor is not None and name not in owner._non_persistent_buffers_set:
-                found[f"{prefix}.{name}" if prefix else name] = (owner, name)
-    return found
-
-
 class StreamedModel(BlockSource):
     """A decoder on disk, read block by block.
 
@@ -304,20 +254,22 @@ class StreamedModel(BlockSource):
 
         if dtype not in DTYPES:
             raise InputError(f"StreamedModel needs dtype in {sorted(DTYPES)}, got {dtype!r}; name one of them")
-        check_sizes(directory, read_config(directory))
-        _give_back_at_once()
+        config, files = read_config(directory), weight_files(directory)
+        check_sizes(directory, files, config)
+        give_back_at_once()
         attention = choose_attention(directory, attention)
         try:
-            model = _skeleton(directory, dtype, attention)
+            model = skeleton(directory, dtype, attention)
         except Exception as error:
             raise NotStreamable(f"{directory.name} cannot be built without weights ({type(error).__name__})") from error
-        check_tied(directory, model.config)
         super().__init__(ModelView(model))
+        self._slots = slots(model)
+        held = {name: getattr(owner, attribute) for name, (owner, attribute) in self._slots.items()}
+        check_stored(directory, files, model, self.view.family, held)
         self._dtype = DTYPES[dtype]
-        self._slots = _slots(model)
         self._files: dict[str, Path] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
-        for path in weight_files(directory):
+        for path in files:
             try:
                 with safe_open(path, framework="pt") as handle:
                     for name in handle.keys():  # noqa: SIM118  (safe_open is no mapping)
@@ -346,7 +298,7 @@ class StreamedModel(BlockSource):
         tied = getattr(self.view.config, "tie_word_embeddings", False)
         self._alias: dict[str, str] = {}
         for name in self._slots:
-            others = [_OLD_NAMES.get(name, name), name.removeprefix(prefix)]
+            others = [OLD_NAMES.get(name, name), name.removeprefix(prefix)]
             if tied and name == f"{family.head}.weight":
                 others += [embedding, embedding.removeprefix(prefix)]
             self._alias[name] = next((n for n in (name, *others) if n in self._files), name)

@@ -19,11 +19,12 @@ from typing import Any
 import torch
 
 from peelverify.errors import ArtifactError, InputError, NonFiniteError
-from peelverify.models.families import Family, family_of, refuse_kind
+from peelverify.models.families import family_of, refuse_kind
+from peelverify.models.stored import check_sizes, check_stored, one_line
 from peelverify.models.view import ModelView
 
 __all__ = [
-    "DTYPES", "PINNED_FOLDERS", "check_sizes", "check_tied", "choose_attention", "inside_model", "load_model",
+    "DTYPES", "PINNED_FOLDERS", "choose_attention", "inside_model", "load_model",
     "load_tokenizer", "model_files", "quiet", "read_config", "resolve_model", "weight_files",
 ]
 
@@ -34,11 +35,8 @@ _TOKENIZER = (
     "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja",
 )
 _MAX_JSON_BYTES = 64 << 20
-_SIZES = (
-    "hidden_size", "n_embd", "vocab_size", "intermediate_size", "n_inner", "ffn_dim", "word_embed_proj_dim",
-    "num_attention_heads", "n_head", "num_key_value_heads", "head_dim", "n_positions",
-)
-_LAYERS = ("num_hidden_layers", "n_layer")
+_OUTPUTS = {"output_attentions": False, "return_dict": True}
+"""What a configuration may say of the form of the output; a plain forward pass is what certificates speak of."""
 _ATTENTION_NAMES = (None, "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
 _MERGE = (
     "python -c \"from peft import AutoPeftModelForCausalLM as M; from transformers import AutoTokenizer as T; "
@@ -143,6 +141,14 @@ def read_config(directory: Path, *, known: bool = True) -> dict[str, Any]:
             f"{directory} has an adapter_config.json beside the weights; merge the adapter first: "
             + _MERGE.format(directory)
         )
+    if config.get("quantization_config") is not None and not config["quantization_config"]:
+        raise InputError(f"{path} has an empty quantization_config, at which loaders fail; remove the key")
+    for key, wanted in _OUTPUTS.items():
+        if bool(config.get(key, wanted)) is not wanted:
+            raise InputError(
+                f"{path} sets {key} to {str(config[key])[:40]}, with which a plain forward pass fails or gives "
+                "something else; remove the key"
+            )
     if config.get("quantization_config"):
         found = config["quantization_config"]
         method = found.get("quant_method", "unknown") if isinstance(found, dict) else "unknown"
@@ -215,60 +221,6 @@ def inside_model(path: Path, directory: Path) -> Path:
     raise ArtifactError(
         f"{path} is a link that leaves the model directory ({real}); copy the file into the directory", path=str(path)
     )
-
-
-def check_tied(directory: Path, config: Any, family: Family | None = None) -> None:
-    """Refuse a stored head that differs from the embedding it is said to be tied to; loaders differ in which they take.
-
-    Args:
-        directory: model directory.
-        config: configuration as it takes effect.
-        family: where the embedding and the head are; by ``model_type`` if None.
-    """
-    from safetensors import safe_open
-
-    if not getattr(config, "tie_word_embeddings", False):
-        return
-    family, found = family or family_of(config.model_type), []
-    for wanted in (f"{family.embedding}.weight", f"{family.head}.weight"):
-        for path in weight_files(directory):
-            with safe_open(path, framework="pt") as handle:
-                if wanted in handle.keys():  # noqa: SIM118  (safe_open is no mapping)
-                    found.append(handle.get_tensor(wanted))
-    if len(found) == 2 and not torch.equal(*found):
-        raise ArtifactError(
-            f"{directory} stores a head that is not its embedding, although tie_word_embeddings says so; "
-            "restore the config.json that belongs to the weights"
-        )
-
-
-def check_sizes(directory: Path, config: dict[str, Any]) -> None:
-    """Refuse a config that asks for far more than the weights hold, before anything of that size is built."""
-    from safetensors import safe_open
-
-    count, largest = 0, 1
-    for path in weight_files(directory):
-        try:
-            with safe_open(path, framework="pt") as handle:
-                for name in handle.keys():  # noqa: SIM118  (safe_open is no mapping)
-                    count += 1
-                    largest = max(largest, *handle.get_slice(name).get_shape(), 1)
-        except Exception as error:
-            raise ArtifactError(
-                f"{path} is damaged ({_one_line(error)}); copy or download it again", path=str(path)
-            ) from error
-    for keys, most in ((_LAYERS, count), (_SIZES, largest)):
-        for key in keys:
-            value = config.get(key)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-                raise ArtifactError(
-                    f"{directory} does not fit its config.json: {key} is {str(value)[:40]}, and the weights lack what "
-                    f"that needs (it has at most {most}; more would be missing weights, fewer surplus); "
-                    "save the model again with save_pretrained",
-                    path=str(directory),
-                )
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -381,7 +333,7 @@ def choose_attention(directory: Path, attention: str = "auto") -> str:
             config = AutoConfig.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise ArtifactError(
-            f"{directory} cannot be loaded: {_one_line(error)}; check its config.json", path=str(directory)
+            f"{directory} cannot be loaded: {one_line(error)}; check its config.json", path=str(directory)
         ) from error
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise InputError(
@@ -421,9 +373,10 @@ def load_model(
     if dtype not in DTYPES:
         raise InputError(f"load_model needs dtype in {sorted(DTYPES)}, got {dtype!r}; name one of them")
     directory = resolve_model(model)
-    check_sizes(directory, read_config(directory, known=False))
+    config, files = read_config(directory, known=False), weight_files(directory)
+    check_sizes(directory, files, config)
     attention = choose_attention(directory, attention)
-    for path in weight_files(directory):
+    for path in files:
         _check_weight_file(path)
     from transformers import AutoModelForCausalLM
 
@@ -440,7 +393,7 @@ def load_model(
             )
     except Exception as error:
         raise ArtifactError(
-            f"{directory} cannot be loaded: {_one_line(error)}; check config.json against the weights",
+            f"{directory} cannot be loaded: {one_line(error)}; check config.json against the weights",
             path=str(directory),
         ) from error
     problems = []
@@ -452,7 +405,7 @@ def load_model(
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             problems.append(f"{label} weights {', '.join(names[:3])}{more}")
     if info.get("error_msgs"):
-        problems.append(_one_line(info["error_msgs"][0]))
+        problems.append(one_line(info["error_msgs"][0]))
     if problems:
         raise ArtifactError(
             f"{directory} does not fit its config.json: it {'; it '.join(problems)}; "
@@ -460,13 +413,8 @@ def load_model(
             path=str(directory),
         )
     view = ModelView(module.to(device))
-    check_tied(directory, module.config, view.family)
+    check_stored(directory, files, module, view.family, module.state_dict())
     return view
-
-
-def _one_line(error: object) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
 
 
 def load_tokenizer(model: str | os.PathLike[str]) -> Any:
@@ -492,4 +440,4 @@ def load_tokenizer(model: str | os.PathLike[str]) -> Any:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of the compiled tokenizer is no Exception
-        raise ArtifactError(f"the tokenizer of {directory} cannot be read: {_one_line(error)}") from error
+        raise ArtifactError(f"the tokenizer of {directory} cannot be read: {one_line(error)}") from error

@@ -308,6 +308,98 @@ def index_nested_deep(path):
 
 
 @attack("loader")
+def quantisation_that_is_empty(path):
+    """quantization_config {}: the library itself fails, a reader of weights would not notice."""
+    _config(path, quantization_config={})
+
+
+@attack("loader")
+def attentions_as_output(path):
+    """output_attentions, with which fused attention is refused by the library."""
+    _config(path, output_attentions=True)
+
+
+@attack("loader")
+def outputs_as_tuples(path):
+    """return_dict false, with which the library's own forward pass fails."""
+    _config(path, return_dict=False)
+
+
+def _stored_as(path, kind) -> None:
+    tensors = load_file(path / "model.safetensors")
+    name = "model.layers.0.mlp.down_proj.weight"
+    tensors[name] = (tensors[name] * 10).to(kind)
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+
+
+@attack("loader")
+def matrix_of_integers(path):
+    """A matrix stored as int64, which some loaders convert."""
+    _stored_as(path, torch.int64)
+
+
+@attack("loader")
+def matrix_of_truths(path):
+    """A matrix stored as bool."""
+    _stored_as(path, torch.bool)
+
+
+@attack("loader")
+def matrix_of_complex_numbers(path):
+    """A matrix stored as complex64, whose imaginary parts a loader drops."""
+    _stored_as(path, torch.complex64)
+
+
+@attack("loader")
+def matrix_of_eight_bits(path):
+    """A matrix stored as float8, whose scales are elsewhere or nowhere."""
+    _stored_as(path, torch.float8_e4m3fn)
+
+
+@attack("loader")
+def tensor_in_two_shards(path):
+    """The final norm in both shards with opposite signs: which one counts depends on the loader."""
+    index = _shards(path)
+    files = sorted(set(index["weight_map"].values()))
+    name = "model.norm.weight"
+    for sign, file in zip((1, -1), files, strict=True):
+        tensors = load_file(path / file)
+        tensors[name] = sign * torch.ones(16)
+        save_file(tensors, path / file, metadata={"format": "pt"})
+
+
+@attack("loader")
+def weight_under_two_names(path):
+    """The final norm with and without the prefix of the model."""
+    tensors = load_file(path / "model.safetensors")
+    tensors["norm.weight"] = -tensors["model.norm.weight"]
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+
+
+def _tied(path, change) -> None:
+    tensors = load_file(path / "model.safetensors")
+    change(tensors)
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+    _config(path, tie_word_embeddings=True)
+
+
+@attack("loader")
+def head_tied_to_an_embedding_without_prefix(path):
+    """A head of its own, tied by the configuration, and names without the prefix of the model."""
+    def change(tensors) -> None:
+        for name in [n for n in tensors if n.startswith("model.")]:
+            tensors[name.removeprefix("model.")] = tensors.pop(name)
+
+    _tied(path, change)
+
+
+@attack("loader")
+def head_tied_under_its_old_name(path):
+    """The same with the head under the name of the first GPT-NeoX release."""
+    _tied(path, lambda tensors: tensors.update({"embed_out.weight": tensors.pop("lm_head.weight")}))
+
+
+@attack("loader")
 def overflow(path):
     """Finite weights near the largest float32, whose products are infinite."""
     tensors = load_file(path / "model.safetensors")

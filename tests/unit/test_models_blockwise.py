@@ -265,3 +265,97 @@ def test_an_unlisted_family_is_capped_if_its_own_logits_are(ids) -> None:
         view = ModelView(untrained_family(kind, 0, final_logit_softcapping=0.125))
         assert (view.soft_cap == 0.125) == capped
         assert torch.equal(view.trace(ids).logits, view.model(input_ids=ids).logits)
+
+
+def both_refuse(path: Path, match: str) -> None:
+    """One clear line whichever way the weights are read."""
+    for make in (StreamedModel, load_model):
+        with pytest.raises((ArtifactError, InputError), match=match) as caught:
+            make(path)
+        assert len(str(caught.value).splitlines()) == 1 and not isinstance(caught.value, NotStreamable)
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.uint8, torch.bool, torch.complex64, torch.float8_e5m2])
+def test_weights_that_are_not_floating_point_are_refused_by_name(kind, family_dirs, tmp_path: Path) -> None:
+    """A matrix, a norm, the embedding; under a name without the prefix too."""
+    for name in ("model.layers.0.mlp.down_proj.weight", "model.norm.weight", "model.embed_tokens.weight"):
+        def change(tensors, name=name) -> None:
+            tensors[name] = tensors[name].to(kind)
+
+        both_refuse(rewritten(family_dirs["llama"], tmp_path / name, change), f"stores {name} as ")
+
+    def bare(tensors) -> None:
+        tensors["norm.weight"] = tensors.pop("model.norm.weight").to(kind)
+
+    both_refuse(rewritten(family_dirs["llama"], tmp_path / "bare", bare), "stores norm.weight as ")
+
+
+def test_masks_in_old_files_are_no_weights(family_dirs, ids, tmp_path: Path) -> None:
+    """GPT-2 and GPT-NeoX files of years ago hold causal masks as bool and uint8; they are not read."""
+    for family, name in (("gpt2", "transformer.h.0.attn.bias"), ("gpt_neox", "gpt_neox.layers.0.attention.bias")):
+        def change(tensors, name=name) -> None:
+            tensors[name] = torch.ones(1, 1, 64, 64).tril().to(torch.uint8)
+
+        path = rewritten(family_dirs[family], tmp_path / family, change)
+        assert torch.equal(states_of(StreamedModel(path), ids)[1], load_model(path).trace(ids).logits)
+        assert torch.equal(states_of(StreamedModel(family_dirs[family]), ids)[1], load_model(path).trace(ids).logits)
+
+
+def test_layers_with_a_sliding_window_of_no_size_are_refused(family_dirs, tmp_path: Path) -> None:
+    """Qwen2 and Qwen3 drop sliding_window unless use_sliding_window is set; the layers still ask for it."""
+    for family in ("qwen2", "qwen3"):
+        path = rewritten(family_dirs[family], tmp_path / family, lambda tensors: None)
+        file = path / "config.json"
+        config = json.loads(file.read_text())
+        kinds = ["sliding_attention", "full_attention", "sliding_attention"]
+        file.write_text(json.dumps(config | {"layer_types": kinds, "sliding_window": 4}))
+        both_refuse(path, "use_sliding_window")
+        file.write_text(json.dumps(config | {"layer_types": kinds, "sliding_window": 4, "use_sliding_window": True}))
+        assert StreamedModel(path).view.depth == 3
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gpt_neox", "opt", "qwen2", "gemma2"])
+def test_a_tied_head_of_its_own_is_refused_under_every_name(family, family_dirs, tmp_path: Path) -> None:
+    """With and without the prefix of the model, under the old name of the head; an equal head is taken."""
+    view = load_model(family_dirs[family])
+    embedding, prefix = f"{view.family.embedding}.weight", f"{view.model.base_model_prefix}."
+    for head in {"lm_head.weight", "embed_out.weight" if family == "gpt_neox" else "lm_head.weight"}:
+        for bare in (False, True):
+            for sign in (1, -1):
+                def change(tensors, head=head, bare=bare, sign=sign) -> None:
+                    for name in ("lm_head.weight", "embed_out.weight"):
+                        tensors.pop(name, None)
+                    found = {n.removeprefix(prefix) if bare else n: t for n, t in tensors.items()}
+                    found[head] = sign * tensors[embedding]
+                    tensors.clear()
+                    tensors.update({name: tensor.clone() for name, tensor in found.items()})
+
+                path = rewritten(family_dirs[family], tmp_path / f"{head}{bare}{sign}", change)
+                file = path / "config.json"
+                file.write_text(json.dumps(json.loads(file.read_text()) | {"tie_word_embeddings": True}))
+                if sign < 0:
+                    both_refuse(path, "not its embedding")
+                else:
+                    load_model(path)
+                    StreamedModel(path)
+
+
+def test_one_weight_under_two_names_or_in_two_shards_is_refused(family_dirs, tmp_path: Path) -> None:
+    """By name; loaders take the one or the other."""
+    path = rewritten(
+        family_dirs["gpt_neox"], tmp_path / "old", lambda t: t.update({"lm_head.weight": t["embed_out.weight"] + 1})
+    )
+    both_refuse(path, "two names, .*(embed_out.weight and lm_head|lm_head.weight and embed_out)")
+    path = rewritten(family_dirs["gpt2"], tmp_path / "bare", lambda t: t.update({"ln_f.bias": torch.ones(32)}))
+    both_refuse(path, "ln_f.bias.*transformer.ln_f.bias")
+    path = rewritten(family_dirs["llama"], tmp_path / "shards", lambda t: None)
+    tensors = load_file(path / "model.safetensors")
+    (path / "model.safetensors").unlink()
+    files = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    save_file(tensors, path / files[0], metadata={"format": "pt"})
+    save_file({"model.norm.weight": torch.zeros(32)}, path / files[1], metadata={"format": "pt"})
+    where = dict.fromkeys(tensors, files[0])
+    for chosen in files:
+        index = {"metadata": {}, "weight_map": where | {"model.norm.weight": chosen, "model.second": files[1]}}
+        (path / "model.safetensors.index.json").write_text(json.dumps(index))
+        both_refuse(path, "model.norm.weight twice")

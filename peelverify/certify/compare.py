@@ -13,15 +13,14 @@ from peelverify.verdict import Verdict
 
 __all__ = ["compare", "gate", "limit"]
 
-_ABSOLUTE = (
-    ("logit_error_frobenius_upper", "e_T, certified execution", "direct"),
+_BOUNDS = (
     ("logit_error_frobenius_portable_upper", "e_T, portable", "bound"),
     ("chain_upper", "chain", "chain"),
     ("loss_change_mean_absolute_upper_nats_per_token", "mean absolute change of loss, nats a token <=",
      "loss_change_mean"),
     ("loss_change_max_upper_nats", "largest change of loss, nats <=", "loss_change_max"),
 )
-_SIGNED = (
+_TWO_SIDED = (
     ("loss_change_mean_nats_per_token", "mean change of loss, nats a token", "loss_change_mean"),
     ("perplexity_factor", "perplexity factor", "perplexity_factor"),
     ("kl_mean_nats_per_token", "mean KL, nats a token", "kl_mean"),
@@ -80,8 +79,10 @@ def gate(
     return found
 
 
-def _row(key: str, name: str, texts: list[str | None], better: str | None) -> dict[str, Any]:
-    return {"key": key, "name": name, "a": texts[0], "b": texts[1], "better": better}
+def _row(
+    key: str, name: str, texts: list[str | None], better: str | None, smaller: str | None = None
+) -> dict[str, Any]:
+    return {"key": key, "name": name, "a": texts[0], "b": texts[1], "better": better, "smaller_bound": smaller}
 
 
 def _better(a: tuple[Fraction, Fraction], b: tuple[Fraction, Fraction]) -> str | None:
@@ -118,8 +119,10 @@ def compare(a: Certificate, b: Certificate) -> dict[str, Any]:
 
     Returns:
         Plain data: ``incomparable`` (reasons; empty if both speak of one original on the same tokens), ``differs``
-        (what differs in the subject), ``rows`` (a figure each, with the side that is better, or None if the
-        certified intervals overlap), ``blocks`` (share of each block in the chain, both sides).
+        (what differs in the subject), ``rows`` (a figure each), ``blocks`` (share of each block in the chain, both
+        sides). A row says which side is ``better`` where a count or an enclosure from both sides shows it, None if
+        the enclosures overlap. Of an upper bound it only says which is the ``smaller_bound``: that may come from a
+        sharper bound as well as from a better model.
 
     Raises:
         checker.Refuted: if one of them contradicts itself.
@@ -132,11 +135,14 @@ def compare(a: Certificate, b: Certificate) -> dict[str, Any]:
         incomparable.append("they speak of different tokens")
     if any(one["original"][key] != two["original"][key] for key in ("files", "config_sha256", "dtype")):
         incomparable.append("they have different originals")
-    rows = []
-    for key, name, field in _ABSOLUTE:
+    pairs = [c.document["numbers"]["blocks"][-1]["error"] for c in (a, b)]
+    ends = [(checker.parse(lo), checker.parse(hi)) for lo, hi in pairs]
+    texts: list[str | None] = [above(hi) for _, hi in ends]
+    rows = [_row("logit_error_frobenius_upper", "e_T, certified execution", texts, _better(*ends))]
+    for key, name, field in _BOUNDS:
         x, y = getattr(a, field), getattr(b, field)
-        rows.append(_row(key, name, [above(x), above(y)], _better((x, x), (y, y))))
-    for key, name, field in _SIGNED:
+        rows.append(_row(key, name, [above(x), above(y)], None, _better((x, x), (y, y))))
+    for key, name, field in _TWO_SIDED:
         pairs = [a.signed(field), b.signed(field)]
         texts = [None if p is None else between(*p) for p in pairs]
         x, y = pairs
@@ -152,7 +158,7 @@ def compare(a: Certificate, b: Certificate) -> dict[str, Any]:
         blocks.append({"block": name, "a": sides[0], "b": sides[1]})
     if incomparable:
         for row in rows:
-            row["better"] = None
+            row["better"] = row["smaller_bound"] = None
     return {
         "incomparable": incomparable, "differs": _differences(a.document, b.document), "rows": rows, "blocks": blocks
     }

@@ -19,7 +19,8 @@ def diff_command(
 ) -> int:
     """Compare two certificates in the units of the user: loss, perplexity, KL, top token, error, blocks.
 
-    Only their arithmetic is checked first. A side is called better if the certified figures show it.
+    Only their arithmetic is checked first. A side is called better where counts or two-sided figures show it; of an
+    upper bound only the smaller one is named, since a sharper bound is not a better model.
 
     Exit status: 0 compared, 1 one of them is refuted, 2 bad input, 3 they cannot be compared.
 
@@ -59,10 +60,12 @@ def _print(found: dict[str, Any], sides: list[Any]) -> None:
         console.result(f"{letter}  {visible(subject['compressed']['name'])} against "
                        f"{visible(subject['original']['name'])}, claim {side.digest[:16]}")
     console.result(f"differs: {', '.join(found['differs']) or 'nothing in the subject'}")
-    words = {"a": "A", "b": "B", "same": "same", None: ""}
+    better = {"a": "A better", "b": "B better", "same": "same", None: ""}
+    smaller = {"a": "bound of A smaller", "b": "bound of B smaller", "same": "same bound", None: ""}
     console.table(
-        "certified figures", ["figure", "A", "B", "better"],
-        [[row["name"], row["a"] or "-", row["b"] or "-", words[row["better"]]] for row in found["rows"]],
+        "certified figures", ["figure", "A", "B", "shows"],
+        [[row["name"], row["a"] or "-", row["b"] or "-", better[row["better"]] or smaller[row["smaller_bound"]]]
+         for row in found["rows"]],
     )
     console.table(
         "share of each block in the chain", ["block", "A", "B"],

@@ -14,6 +14,11 @@ from peelverify.cli.app import main
 from peelverify.errors import InputError
 from peelverify.verdict import Verdict
 
+ONE_SIDED = (
+    "logit_error_frobenius_portable_upper", "chain_upper", "loss_change_mean_absolute_upper_nats_per_token",
+    "loss_change_max_upper_nats",
+)
+"""Upper bounds: a smaller one may come from a sharper bound as well as from a better model."""
 OLD = Path(__file__).parents[1] / "data" / "version-1.0.cert.json"
 
 
@@ -30,15 +35,22 @@ def test_the_better_side_is_named_in_each_unit(pair, capsys) -> None:
     assert main(["diff", *map(str, pair), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     better = {row["key"]: row["better"] for row in found["rows"]}
-    assert better["logit_error_frobenius_upper"] == better["chain_upper"] == better["kl_mean_nats_per_token"] == "b"
+    assert better["logit_error_frobenius_upper"] == better["kl_mean_nats_per_token"] == "b"
+    smaller = {row["key"]: row["smaller_bound"] for row in found["rows"]}
+    assert {key for key, side in smaller.items() if side == "b"} == {key for key in better if key in ONE_SIDED}
+    assert all(better[key] is None for key in ONE_SIDED) and all(smaller[k] is None for k in better if better[k])
     assert found["differs"] == ["compressed files"] and found["incomparable"] == []
     assert [b["block"] for b in found["blocks"]] == ["embedding", "block 0", "block 1", "block 2", "head"]
     turned = compare(*(Certificate.load(p) for p in reversed(pair)))
-    assert {row["key"]: row["better"] for row in turned["rows"]}["chain_upper"] == "a"
+    assert {row["key"]: row["smaller_bound"] for row in turned["rows"]}["chain_upper"] == "a"
+    assert {row["key"]: row["better"] for row in turned["rows"]}["logit_error_frobenius_upper"] == "a"
     assert main(["diff", *map(str, pair)]) == 0
-    assert "perplexity factor" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "perplexity factor" in out and out.count("B better") == sum(side == "b" for side in better.values())
+    assert out.count("bound of B smaller") == len(ONE_SIDED)
     same = compare(*[Certificate.load(pair[0])] * 2)
     assert {row["better"] for row in same["rows"]} <= {"same", None} and same["differs"] == []
+    assert {row["smaller_bound"] for row in same["rows"]} == {"same", None}
 
 
 def test_other_texts_and_originals_cannot_be_compared(pair, capsys) -> None:
@@ -46,7 +58,7 @@ def test_other_texts_and_originals_cannot_be_compared(pair, capsys) -> None:
     assert main(["diff", str(pair[0]), str(OLD), "--json"]) == 3
     found = json.loads(capsys.readouterr().out)
     assert "different originals" in " ".join(found["incomparable"])
-    assert {row["better"] for row in found["rows"]} == {None}
+    assert {row["better"] for row in found["rows"]} == {row["smaller_bound"] for row in found["rows"]} == {None}
     bad = pair[0].with_name("bad.json")
     bad.write_text(pair[0].read_text().replace('"positions": 128', '"positions": 129'))
     assert main(["diff", str(pair[0]), str(bad)]) == 1

@@ -379,7 +379,7 @@ def _noise(models: _Models) -> Table:
                 k,
                 greedy_noise(some, k),
                 over_models([float(np.mean([loss[k - 1] for loss in d["delta_loss"]])) for d in draws]),
-                over_models([max(ls) - min(ls) for d in draws if (ls := [loss[k - 1] for loss in d["delta_loss"]])]),
+                float(np.mean([np.ptp([loss[k - 1] for loss in d["delta_loss"]]) for d in draws])),
                 float(np.mean(chosen)),
                 f"{sum(c == 1 for c in chosen)} of {len(some)}",
             )
@@ -388,7 +388,7 @@ def _noise(models: _Models) -> Table:
         "k",
         "noise: SD within a model",
         "rise of the loss, mean over draws",
-        "largest less smallest rise",
+        "largest less smallest rise, mean over models",
         "different sets, mean over models",
         "models with one set",
     )

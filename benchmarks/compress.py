@@ -1,7 +1,8 @@
 """Wanda, GPTQ, block influence and spectral fits against the usual code for each, in one run.
 
-    python benchmarks/compress.py [--json FILE] [--quick]
+    python benchmarks/compress.py [--json FILE [--page FILE]] [--quick]
 
+``--page`` also writes the table of that file as Markdown; docs/compress-speed.md is made so.
 llm-compressor and weightwatcher are timed where they are installed, and left out by name where they are not. The
 contestants called "independent" are written here after the published descriptions, in the way most public code does it
 (one hook a layer, running means in float32, one sort a row); they are not those projects' code.
@@ -11,9 +12,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import math
+import sys
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -177,13 +181,14 @@ def body(report: measure.Report, arguments: argparse.Namespace) -> None:
     """One row a method; the reference is the usual code, ratios below 1 are faster."""
     threads = 1
     torch.set_num_threads(threads)
-    blocks, width, count = (2, 64, 4) if arguments.quick else (6, 256, 32)
+    blocks, width, count = (2, 64, 4) if arguments.quick else (4, 256, 24)
     view = small_decoder("llama", blocks=blocks, width=width, heads=4, length=256, seed=0)
     ids = windows(byte_tokenizer(), builtin_text(), length=128, count=count)
     weights = [weight_rows(m) for m in view.linears(0).values()]
     size = f"{blocks} x {width}"
     for name in ("llmcompressor", "weightwatcher"):
-        report.note(name, "installed" if importlib.util.find_spec(name) else "not installed, left out")
+        report.note(name, _version(name) if importlib.util.find_spec(name) else "not installed, left out")
+    report.note("windows", f"{count} of 128 tokens")
     rows: list[tuple[str, dict[str, Callable[[], Any] | None]]] = [
         ("wanda 50 %", {
             "independent": lambda: independent_wanda(view, ids),
@@ -199,7 +204,7 @@ def body(report: measure.Report, arguments: argparse.Namespace) -> None:
             "independent": lambda: independent_passes(view, ids, 3),
             "peelverify": lambda: measure_rho(view, ids, draws=2),
         }),
-        ("block influence", {
+        ("block influence (ShortGPT)", {
             "independent": lambda: independent_block_influence(view, ids),
             "peelverify": lambda: rank_layers(view, ids, "block_influence"),
         }),
@@ -211,8 +216,59 @@ def body(report: measure.Report, arguments: argparse.Namespace) -> None:
     ]
     with threadpool_limits(limits=threads):  # numpy's own threads
         for what, contestants in rows:
-            report.add(measure.Row(what, size, threads, measure.compare(contestants)))
+            report.add(measure.Row(what, size, threads, measure.compare(contestants, rounds=arguments.rounds)))
+
+
+def _version(name: str) -> str:
+    try:
+        return f"version {version(name)}"
+    except PackageNotFoundError:
+        return "installed"
+
+
+def page(document: dict[str, Any]) -> str:
+    """The table of one run as Markdown, from what ``--json`` wrote."""
+    names = ["peelverify", "llm-compressor", "weightwatcher"]
+    facts, machine = document["facts"], document["machine"]
+    lines = [
+        "# Time of compression and ranking beside the usual tools", "",
+        "Written by `python benchmarks/compress.py --json docs/compress-speed.json --page docs/compress-speed.md`,",
+        "with llm-compressor and weightwatcher on the path. Measured.", "",
+        f"All tools ran in turn in one process on one thread, {document['rounds']} rounds after one that does not count.",
+        "A figure is the median over rounds of the time over that of the plain code in the same round, with its",
+        "quartiles; below 1 is faster. The plain code is written in the benchmark after the published descriptions,",
+        "one window at a time; tests hold its results against the package's.", "",
+        "| what | blocks x width | plain code, ms | " + " | ".join(f"{n} / plain" for n in names) + " |",
+        "|---|---|---|" + "---|" * len(names),
+    ]
+    for row in document["rows"]:
+        found = {r["name"]: r for r in row["ratios"]}
+        middle = sorted(found["independent"]["seconds"])[len(found["independent"]["seconds"]) // 2]
+        cells = []
+        for name in names:
+            r = found.get(name)
+            missing = r is None or r["median"] is None
+            cells.append("" if missing else f"{r['median']:.2f} [{r['low']:.2f}, {r['high']:.2f}]")
+        lines.append(f"| {row['what']} | {row['size']} | {1e3 * middle:.0f} | " + " | ".join(cells) + " |")
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items() if number)
+    lines += [
+        "", f"Text: {facts['windows']}.",
+        f"llm-compressor {facts['llmcompressor']}, weightwatcher {facts['weightwatcher']}.",
+        f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}.",
+        f"Versions: {versions}.", "",
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    raise SystemExit(measure.main("Compression and ranking", body))
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--page", type=Path)
+    parser.add_argument("--json", type=Path)
+    own, _ = parser.parse_known_args()
+    words = [w for i, w in enumerate(sys.argv[1:]) if w != "--page" and (i == 0 or sys.argv[i] != "--page")]
+    if own.page and not own.json:
+        raise SystemExit("--page needs --json FILE, which it is made from")
+    status = measure.main("Compression and ranking", body, words)
+    if own.page and status == 0:
+        own.page.write_text(page(json.loads(own.json.read_text(encoding="utf-8"))), encoding="utf-8")
+    raise SystemExit(status)

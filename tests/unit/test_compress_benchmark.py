@@ -81,9 +81,9 @@ def test_spectral_fits_are_those_of_weightwatcher() -> None:
 
 def test_the_benchmark_runs_and_names_what_is_missing(tmp_path) -> None:
     """Five rows with ratios; tools that are not installed are named, and have no ratio."""
-    out = tmp_path / "out.json"
+    out, page = tmp_path / "out.json", tmp_path / "page.md"
     subprocess.run(
-        [sys.executable, str(BENCHMARKS / "compress.py"), "--quick", "--json", str(out)],
+        [sys.executable, str(BENCHMARKS / "compress.py"), "--quick", "--json", str(out), "--page", str(page)],
         check=True, capture_output=True,
     )
     data = json.loads(out.read_text())
@@ -92,3 +92,21 @@ def test_the_benchmark_runs_and_names_what_is_missing(tmp_path) -> None:
         by_name = {r["name"]: r for r in row["ratios"]}
         assert np.isfinite(by_name["peelverify"]["median"])
     assert {"llmcompressor", "weightwatcher"} <= set(data["facts"])
+    rows = [line for line in page.read_text().splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows[1:]] == [row["what"] for row in data["rows"]]
+
+
+def test_the_published_table_is_that_of_the_published_samples(compress) -> None:
+    """docs/compress-speed.md is what the benchmark writes of docs/compress-speed.json, both tools among them."""
+    docs = BENCHMARKS.parent / "docs"
+    data = json.loads((docs / "compress-speed.json").read_text())
+    assert (docs / "compress-speed.md").read_text() == compress.page(data)
+    assert data["rounds"] >= 7 and not data["quick"]
+    by_row = {row["what"]: {r["name"]: r for r in row["ratios"]} for row in data["rows"]}
+    for what, name in (
+        ("wanda 50 %", "llm-compressor"), ("gptq 4 bits", "llm-compressor"), ("alpha, one block", "weightwatcher"),
+        ("block influence (ShortGPT)", "peelverify"),
+    ):
+        found = by_row[what][name]
+        ratios = [a / b for a, b in zip(found["seconds"], by_row[what]["independent"]["seconds"], strict=True)]
+        assert np.median(ratios) == pytest.approx(found["median"])

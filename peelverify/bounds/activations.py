@@ -1,6 +1,6 @@
 """Lengths after norms, attention and gates, for every input. Lean: ``Proofs/Activations.lean``.
 
-These are statements about real arithmetic on the stored weights, not about an execution in floating point.
+These are statements about real arithmetic on the weights as given, not about an execution in floating point.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Bounds for every input: how far a compressed linear map can be from the original one, whatever the text.
 
-Claims about real arithmetic on the stored weights; both maps get the same input. Behind a norm that input is
+Claims about real arithmetic on the weights as converted to the dtype that is run: what that conversion takes away is in
+no bound. Both maps get the same input. Behind a norm that input is
 ``scale * z + shift`` with ``|z| <= sqrt(d)``, so the change is at most
 ``|W' diag(scale') - W diag(scale)| sqrt(d) + |W' shift' + b' - W shift - b|``. The maps that do not follow a norm
 get what the original model can produce: attention outputs lie in the convex hull of the values, head by head,
@@ -344,7 +345,8 @@ def every_input(
     A pair that differs in more than weights, or has norms without a radius, gets no bounds but the reason.
 
     Guarantee:
-        Upper bounds in real arithmetic on the stored weights, by the theorem named in each row with
+        Upper bounds in real arithmetic on the weights as converted to the dtype that is run, by the theorem named in
+        each row with
         `PeelVerify.rmsNorm_radius` or `PeelVerify.layerNorm_radius` for the radius behind a norm.
     """
     view = original.view

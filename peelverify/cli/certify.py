@@ -107,8 +107,10 @@ def lines(certificate: Any) -> list[str]:
     if part:
         worst = max(part["matrices"], key=lambda row: parse(row["bound"]), default=None)
         if worst:
+            run = dict.fromkeys(document["subject"][role]["dtype"] for role in ("original", "compressed"))
             found.append(
-                f"certified  for every input (real arithmetic): {len(part['matrices'])} matrices, the worst "
+                f"certified  for every input (real arithmetic, weights as converted to {' and '.join(run)}): "
+                f"{len(part['matrices'])} matrices, the worst "
                 f"{worst['name']} in block {worst['block']}: output changes by <= {above(parse(worst['bound']))}"
             )
     unseen = document["unseen"]

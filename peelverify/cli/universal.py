@@ -45,7 +45,10 @@ def universal(
         return
     from peelverify.report.visible import upwards
 
-    console.result("For every input, in real arithmetic on the stored weights; 2-norm of the change at a token.")
+    console.result(
+        "For every input, in real arithmetic on the weights as converted to the dtype that is run; 2-norm of the "
+        "change at a token."
+    )
     console.table(
         "Whole blocks, for every input",
         ("block", "kind", "certified <=", "found (measured)", "times", "without moved weights", "without moved norm"),

@@ -252,7 +252,7 @@ def _sharp(style: _Plain, certificate: Certificate) -> list[str]:
         count = len(document["every_input"]["matrices"])
         found.append(
             f"The certificate also bounds the change of {count} linear maps for every input, in real arithmetic on the "
-            "stored weights (certified)."
+            "weights as converted to the dtype that is run (certified)."
         )
     return found
 

@@ -69,6 +69,20 @@ def weights_that_vanish(first, second, text):
     return tiny, other, _pool(text), r"e_T <= 0 .*for every input .* changes by <= [1-9]"
 
 
+@attack("said")
+def changes_below_the_dtype(first, second, text):
+    """A change of the stored weights that bfloat16 rounds away: bounds of 0, for the weights as converted."""
+    def narrow(model) -> None:
+        model.to(torch.bfloat16)
+
+    def change(model) -> None:
+        _times("proj", 1 + 1e-5)(model.to(torch.bfloat16).to(torch.float32))
+        narrow(model)
+
+    words = r"e_T <= 0 .*weights as converted to bfloat16\): .* changes by <= 0"
+    return _changed(first, narrow), _changed(first, change), _pool(text), words
+
+
 @attack("loader")
 def weights_that_overflow(first, second, text):
     """A compressed model whose states become infinite."""

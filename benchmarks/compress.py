@@ -234,7 +234,7 @@ def page(document: dict[str, Any]) -> str:
         "# Time of compression and ranking beside the usual tools", "",
         "Written by `python benchmarks/compress.py --json docs/compress-speed.json --page docs/compress-speed.md`,",
         "with llm-compressor and weightwatcher on the path. Measured.", "",
-        f"All tools ran in turn in one process on one thread, {document['rounds']} rounds after one that does not count.",
+        f"All tools ran in turn in one process on one thread, {document['rounds']} rounds after one more.",
         "A figure is the median over rounds of the time over that of the plain code in the same round, with its",
         "quartiles; below 1 is faster. The plain code is written in the benchmark after the published descriptions,",
         "one window at a time; tests hold its results against the package's.", "",

@@ -1,11 +1,11 @@
 """Bounds on whole blocks for every input, from their weights alone, and how loose they are.
 
-Claims about real arithmetic on the weights as converted to the dtype that is run: both blocks get the same input,
-any input at all, and the bound is on the 2-norm of the change of the output at a token. A norm gives every token the radius ``sqrt(d)`` once its
-scales are folded into the maps behind it. From there on each step is a theorem of ``Proofs/Universal.lean``: values,
-scores and attention weights, all heads through the output map, the shift of the second norm's input, the
-feed-forward layer. The bound is compared with the worst change that sampling and gradient ascent find. Longer than
-500 lines because the bound is one argument whose steps share their numbers.
+Claims about real arithmetic on the weights as converted to the dtype that is run: both blocks get the same input, any
+input at all, and the bound is on the 2-norm of the change of the output at a token. A norm gives every token the
+radius ``sqrt(d)`` once its scales are folded into the maps behind it. From there on each step is a theorem of
+``Proofs/Universal.lean``: values, scores and attention weights, all heads through the output map, the shift of the
+second norm's input, the feed-forward layer. The bound is compared with the worst change that sampling and gradient
+ascent find. Longer than 500 lines because the bound is one argument whose steps share their numbers.
 """
 
 from __future__ import annotations
@@ -353,8 +353,9 @@ def bound_block(block: int, f: nn.Module, own: nn.Module | None, view: ModelView
             that differ in more than weights.
 
     Guarantee:
-        In real arithmetic on the weights as converted to the dtype that is run, the 2-norm of the change at any
-        token of any input is at most ``bound``. `PeelVerify.sequential_block_error_le`, `PeelVerify.parallel_block_error_le`.
+        In real arithmetic on the weights as converted to the dtype that is run, the 2-norm of the change at any token
+        of any input is at most ``bound``. `PeelVerify.sequential_block_error_le`,
+        `PeelVerify.parallel_block_error_le`.
     """
     layout = _require_covered(view, f)
     _require_alike([] if own is None else block_differences(f, own))

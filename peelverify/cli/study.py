@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from peelverify.cli.inputs import DeviceOption
+
 __all__ = ["register"]
 
 
@@ -44,6 +46,7 @@ def _study(
         Path | None, typer.Option(help="Folder of an earlier study to take models from, trained with the same options.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of a forward pass. Default: torch's own.")] = None,
+    device: DeviceOption = "cpu",
     results: Annotated[
         Path | None, typer.Option("--from", help="Run nothing; write the page of this results file.")
     ] = None,
@@ -55,6 +58,7 @@ def _study(
 ) -> None:
     """Ask several trained models whether rho predicts drift, which blocks can go, and whether schedules help."""
     from peelverify.cli.console import emit_json, result, say
+    from peelverify.cli.inputs import check_device
     from peelverify.errors import DomainError, InputError
     from peelverify.evaluate.study.plan import PRESETS, read_json
 
@@ -83,6 +87,7 @@ def _study(
         raise DomainError(f"--minutes needs a finite number above 0, got {minutes}; leave it out for no limit")
     if threads is not None and threads < 1:
         raise DomainError(f"--threads needs at least 1, got {threads}; leave it out for torch's own choice")
+    check_device(device, "float32")
     plan = PRESETS[preset].changed(
         families=_names(families),
         models=_names(models),
@@ -114,7 +119,7 @@ def _study(
         torch.set_num_threads(threads)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PrecisionWarning)
-        data = run_study(plan, out, say=say, minutes=minutes, trained=trained)
+        data = run_study(plan, out, say=say, minutes=minutes, trained=trained, device=device)
     tables = study_tables(data)
     (out / "tables").mkdir(exist_ok=True)
     for table in tables:

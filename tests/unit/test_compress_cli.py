@@ -10,11 +10,11 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from peelverify.cli import compress, evaluate, rank, rho
+from peelverify.cli import compress, evaluate, rank, rho, study
 from peelverify.errors import ArtifactError, DomainError, InputError
 
 app = typer.Typer()
-for _command in (compress, evaluate, rank, rho):
+for _command in (compress, evaluate, rank, rho, study):
     _command.register(app)
 FAST = ("--tokens", "128", "--window", "32", "--text", os.__file__)  # a short text that is always there
 
@@ -213,15 +213,18 @@ def test_device_and_dtype_reach_the_model_and_are_stated(model_dirs, tmp_path, m
         ("cuda:99", "float32", "--device needs"),
     ],
 )
-@pytest.mark.parametrize("command", ["rank", "rho", "compress", "evaluate"])
+@pytest.mark.parametrize("command", ["rank", "rho", "compress", "evaluate", "study"])
 def test_devices_that_are_not_there_are_refused_before_work(
     model_dirs, tmp_path, monkeypatch, command, device, dtype, message
 ):
     """One clear error, before anything is read or written."""
     monkeypatch.setattr("peelverify.models.load.load_model", lambda *a, **k: pytest.fail("model was loaded"))
-    more = ("--method", "rtn", "--out", tmp_path / "out") if command == "compress" else ()
+    more = {"compress": ("--method", "rtn", "--out", tmp_path / "out"), "study": ("--out", tmp_path / "out")}
+    words = [command, *([] if command == "study" else [model_dirs["llama"]]), *more.get(command, ())]
+    if command == "study" and dtype != "float32":
+        return  # it measures in float32 only
     with pytest.raises(InputError, match=message):
-        run(command, model_dirs["llama"], *more, "--device", device, "--dtype", dtype)
+        run(*words, "--device", device, *([] if command == "study" else ["--dtype", dtype]))
     assert not list(tmp_path.iterdir())
 
 

@@ -57,6 +57,7 @@ def test_the_command_writes_tables_plots_and_a_page(folder) -> None:
     names = {t.name for t in study_tables(results)}
     assert names == {p.stem for p in (folder / "tables").glob("*.csv")}
     criteria = {"criteria", "against_greedy", "paired", "greedy_noise"}
+    assert results["machine"]["devices"] == ["cpu"]
     assert names == criteria | {"models", "profiles", "prediction", "schedules", "again"}
     assert len(list((folder / "plots").glob("*.svg"))) == 5
     page = (folder / "study.md").read_text()

@@ -51,8 +51,8 @@ class Subject:
 
 
 class _Study:
-    def __init__(self, plan: Plan, folder: Path, trained: Path | None = None) -> None:
-        self.plan, self.folder, self.trained = plan, folder, trained
+    def __init__(self, plan: Plan, folder: Path, trained: Path | None = None, device: str = "cpu") -> None:
+        self.plan, self.folder, self.trained, self.device = plan, folder, trained, device
         self.digest = plan.digest()
         self._texts: dict[str, Texts] = {}
 
@@ -131,6 +131,7 @@ def _train(study: _Study, unit: Unit, say: Callable[[str], None]) -> dict[str, A
         view = small_decoder(
             unit.family, blocks=plan.blocks, width=plan.width, heads=plan.heads, length=plan.window, seed=unit.seed
         )
+        view.model.to(study.device)
 
         def report(step: int, loss: float) -> None:
             if step % 50 == 0:
@@ -167,7 +168,7 @@ def _subject(study: _Study, unit: Unit) -> Subject:
     from peelverify.models import load_model, load_tokenizer
 
     directory = study.model_directory(unit)
-    view = load_model(directory)
+    view = load_model(directory, device=study.device)
     longest = int(getattr(view.config, "max_position_embeddings", None) or study.plan.window)
     texts = study.texts(load_tokenizer(directory), min(study.plan.window, longest), unit.directory is None)
     return Subject(view, texts.rank, texts.final, texts.draws, texts.train, texts.facts, directory)
@@ -181,6 +182,7 @@ def run_study(
     only: tuple[str, ...] = STAGES,
     minutes: float | None = None,
     trained: str | os.PathLike[str] | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Run what is missing of a study and join what is there.
 
@@ -192,6 +194,7 @@ def run_study(
         minutes: stop before a stage that starts after so many minutes; the rest runs next time.
         trained: folder of an earlier study whose models were trained with the same options; they are copied, with
             the seconds that they took then. What it lacks is trained.
+        device: torch device on which models are trained and measured, in float32; each stage says which.
 
     Returns:
         The joined results, as in ``results.json``; see `collect`.
@@ -214,7 +217,7 @@ def run_study(
         (folder / "stages").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArtifactError(f"{folder} cannot be written ({error.strerror}); choose another folder") from error
-    study = _Study(plan, folder, None if trained is None else Path(trained))
+    study = _Study(plan, folder, None if trained is None else Path(trained), device)
     path = folder / "plan.json"
     if path.exists():
         if Plan.from_json(read_json(path)).digest() != study.digest:
@@ -252,6 +255,7 @@ def run_study(
                     "unit": unit.name,
                     "stage": stage,
                     "threads": torch.get_num_threads(),
+                    "device": device,
                     "seconds": time.monotonic() - began if taken is None else taken["seconds"],
                     "cpu_seconds": time.process_time() - began_cpu if taken is None else taken["cpu_seconds"],
                     "result": result,
@@ -276,9 +280,11 @@ def collect(folder: str | os.PathLike[str]) -> dict[str, Any]:
     study = _Study(plan, folder)
     models = []
     threads: set[int] = set()
+    devices: set[str] = set()
     for unit in plan.units():
         done = {s: read_json(study.stage_file(unit, s)) for s in STAGES if study.done(unit, s)}
         threads |= {d["threads"] for d in done.values() if "threads" in d}
+        devices |= {d["device"] for d in done.values() if "device" in d}
         if done:
             models.append(
                 {
@@ -302,6 +308,7 @@ def collect(folder: str | os.PathLike[str]) -> dict[str, Any]:
             "transformers": version("transformers"),
             "threads": max(threads, default=torch.get_num_threads()),  # of the stages; of this run if they do not say
             "processor": platform.machine(),
+            "devices": sorted(devices),
         },
         "minutes": {s: t / 60 for s, t in seconds.items()} | {"all": sum(seconds.values()) / 60},
         "models": models,

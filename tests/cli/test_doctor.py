@@ -50,6 +50,7 @@ def test_ctrl_c_is_one_line_and_keeps_what_was_done(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "peelverify.cli.app", "demo", "--out", str(out), "--no-lean", "--width", "16"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background shell ignores it
     )
     limit = time.monotonic() + 120
     while not (out / "checkpoints" / "step-0020").exists() and time.monotonic() < limit:

@@ -47,11 +47,14 @@ def test_doctor_says_how_to_get_lean(monkeypatch: pytest.MonkeyPatch, capsys) ->
 def test_ctrl_c_is_one_line_and_keeps_what_was_done(tmp_path: Path) -> None:
     """An interrupted demo exits 130, says so, and leaves only whole checkpoints."""
     out = tmp_path / "demo"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "peelverify.cli.app", "demo", "--out", str(out), "--no-lean", "--width", "16"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background shell ignores it
-    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it, and its children
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "peelverify.cli.app", "demo", "--out", str(out), "--no-lean", "--width", "16"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     limit = time.monotonic() + 120
     while not (out / "checkpoints" / "step-0020").exists() and time.monotonic() < limit:
         time.sleep(0.05)

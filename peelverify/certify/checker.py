@@ -145,8 +145,9 @@ def load_bytes(path: str) -> bytes:
         return stream.read(MAX_BYTES + 1)
 
 
-def _no_float(text: str) -> object:
-    raise Refuted(f"a JSON float where an exact number is needed: {text[:40]}")
+def no_floats(texts: list[str]) -> None:
+    """Refuse JSON floats, given as texts: they are not exact."""
+    need(not texts, f"a JSON float where an exact number is needed: {texts and texts[0][:40]}")
 
 
 def _short_int(text: str) -> int:
@@ -164,14 +165,16 @@ def read(raw: bytes) -> dict:
     """Parse a certificate file; numbers are checked later."""
     need(len(raw) <= MAX_BYTES, f"larger than {MAX_BYTES >> 20} MiB", Unreadable)
     need(sum(map(raw.count, (b",", b"[", b"{"))) <= MAX_VALUES, f"more than {MAX_VALUES} values", Unreadable)
+    floats: list[str] = []
     try:
-        found = json.loads(raw, parse_float=_no_float, parse_int=_short_int, parse_constant=_no_float,
+        found = json.loads(raw, parse_float=floats.append, parse_int=_short_int, parse_constant=floats.append,
                            object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"not JSON ({type(error).__name__})") from None
     schema = str(found.get("schema") if isinstance(found, dict) else None)
     need(schema.startswith("peelverify.certificate/"), "no peelverify certificate", Unreadable)
     need(_VERSION.match(schema), f"format {schema[:60]!r}; this one reads {SCHEMA}; use a matching peelverify", Newer)
+    no_floats(floats)
     return found
 
 

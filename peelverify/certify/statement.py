@@ -111,10 +111,13 @@ def _read(path: str | os.PathLike[str], what: str) -> bytes:
 
 def _json(raw: bytes) -> Any:
     """Strict JSON: no repeated keys, no floats, no huge integers."""
-    return json.loads(
-        raw, object_pairs_hook=checker._unique, parse_int=checker._short_int, parse_float=checker._no_float,
-        parse_constant=checker._no_float,
+    floats: list[str] = []
+    found = json.loads(
+        raw, object_pairs_hook=checker._unique, parse_int=checker._short_int, parse_float=floats.append,
+        parse_constant=floats.append,
     )
+    checker.no_floats(floats)
+    return found
 
 
 def _base64(text: Any) -> bytes:

@@ -226,3 +226,12 @@ def test_outward_rounding_contains_and_is_sharp(lo: Fraction, width: Fraction) -
     assert low <= lo and lo + width <= high
     assert lo - low <= abs(lo) / 2**62 and high - lo - width <= abs(lo + width) / 2**62
     assert parse(spell(low)) == low and parse(spell(high)) == high
+
+
+def test_other_json_is_no_certificate_rather_than_a_refuted_one(tmp_path: Path) -> None:
+    """A model's config.json holds floats: it is not a certificate, whatever its numbers are."""
+    path = tmp_path / "config.json"
+    path.write_text('{"initializer_range": 0.02}')
+    assert checker.main(["checker.py", str(path)]) == 2
+    path.write_text('{"schema": "peelverify.certificate/1.1", "numbers": 0.02}')
+    assert checker.main(["checker.py", str(path)]) == 1

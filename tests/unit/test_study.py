@@ -26,10 +26,11 @@ from peelverify.evaluate.study.run import STAGES, collect, run_study
 from peelverify.evaluate.study.stages import one_matrix_drifts, removal_losses
 from peelverify.evaluate.study.tables import over_models, study_tables
 from peelverify.evaluate.study.text import builtin_documents, study_windows
-from peelverify.models import load_model
+from peelverify.models import load_model, save_model
 from peelverify.models.small import byte_tokenizer
 from peelverify.rho.inject import inject_noise, residual_profile
 from peelverify.rho.measure import measure_rho
+from tests.families import small_family
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -271,18 +272,19 @@ def test_time_runs_out_between_stages(tmp_path) -> None:
     assert "0 of 6 planned models" in study_document(results)
 
 
-def test_given_models_are_taken_as_they_are(model_dirs, tmp_path) -> None:
-    """The path for published models: local directories, a text file, no training."""
+def test_given_models_are_taken_as_they_are(model_dirs, ids, tmp_path) -> None:
+    """The path for published models: local directories, a text file, no training; one has a sliding window."""
     text = tmp_path / "text.txt"
     text.write_text("The quick brown fox jumps over the lazy dog. " * 60)
+    mistral = save_model(small_family("mistral", ids), tmp_path / "mistral", tokenizer=byte_tokenizer())
     code = main(
-        ["study", "--models", f"{model_dirs['gpt2']},{model_dirs['qwen2']}", "--preset", "pretrained",
+        ["study", "--models", f"{model_dirs['gpt2']},{model_dirs['llama']},{mistral}", "--preset", "pretrained",
          "--text", str(text), "--window", "32", "--rank-tokens", "128", "--final-tokens", "256",
          "--out", str(tmp_path / "out")]
     )
     assert code == 0
     results = collect(tmp_path / "out")
-    assert [m["train"]["family"] for m in results["models"]] == ["gpt2", "qwen2"]
+    assert [m["train"]["family"] for m in results["models"]] == ["gpt2", "llama", "mistral"]
     assert not any(m["train"]["trained_here"] for m in results["models"])
     assert all("again" in m for m in results["models"])
     assert str(tmp_path) not in json.dumps(results)

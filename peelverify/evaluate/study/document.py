@@ -44,7 +44,7 @@ On published models, with weights on the local disk:
 
 Weights are read in float32: a model of 7 billion weights needs about 28 GB, twice that while it is compared with its
 compression. Results for these models are not given here because nobody has run them. The code path is tested on small
-saved models of each family.
+saved models of these three families.
 
 `--from RESULTS --document FILE` writes this page from a results file; a test fails when the two differ. `--slim FILE`
 keeps beside it what the page needs: without rows of single matrices and early losses, numbers to 6 digits.

@@ -69,7 +69,7 @@ def _of_tensor(tensor: Any, torch: Any, name: str) -> np.ndarray:
         if tensor.dtype is torch.bfloat16:
             return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
         return tensor.numpy()
-    except (RuntimeError, TypeError, NotImplementedError) as error:  # on the meta device, fake, or inside a transform
+    except (RuntimeError, TypeError) as error:  # on the meta device, fake, or inside a transform
         raise InputError(
             f"{name} needs a tensor with values, got one on {tensor.device} whose values cannot be read "
             f"({type(error).__name__}); pass it outside transforms and with data"

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from peelverify.errors import ArtifactError, InputError, InvariantError, NonFiniteError
 from peelverify.models.load import DTYPES, choose_attention, read_config, weight_files
 from peelverify.models.skeleton import give_back_at_once, skeleton, slots
-from peelverify.models.stored import OLD_NAMES, check_sizes, check_stored
+from peelverify.models.stored import OLD_NAMES, check_sizes, check_stored, damaged
 from peelverify.models.view import ModelView, check_ids
 
 __all__ = ["BlockSource", "Call", "NotStreamable", "StoredMatrix", "StreamedModel", "WholeModel"]
@@ -276,9 +276,7 @@ class StreamedModel(BlockSource):
                         self._files[name] = path
                         self._shapes[name] = tuple(handle.get_slice(name).get_shape())
             except (SafetensorError, OSError) as error:
-                raise ArtifactError(
-                    f"{path} is damaged ({str(error).splitlines()[0]}); copy or download it again", path=str(path)
-                ) from error
+                raise damaged(path, error) from error
         self._check_names(directory)
         family = self.view.family
         tail = [family.norm, family.head, *([family.project] if family.project else [])]

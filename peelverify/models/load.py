@@ -20,7 +20,7 @@ import torch
 
 from peelverify.errors import ArtifactError, InputError, NonFiniteError
 from peelverify.models.families import family_of, refuse_kind
-from peelverify.models.stored import check_sizes, check_stored, one_line
+from peelverify.models.stored import check_sizes, check_stored, damaged, one_line
 from peelverify.models.view import ModelView
 
 __all__ = [
@@ -283,9 +283,7 @@ def _check_weight_file(path: Path) -> None:
     except NonFiniteError:
         raise
     except Exception as error:
-        raise ArtifactError(
-            f"{path} is damaged ({str(error).splitlines()[0]}); copy or download it again", path=str(path)
-        ) from error
+        raise damaged(path, error) from error
 
 
 def model_files(directory: str | os.PathLike[str]) -> list[Path]:

@@ -11,7 +11,7 @@ import torch
 from peelverify.errors import ArtifactError, InputError
 from peelverify.models.families import FAMILIES, Family
 
-__all__ = ["OLD_NAMES", "check_sizes", "check_stored", "one_line"]
+__all__ = ["OLD_NAMES", "check_sizes", "check_stored", "damaged", "one_line"]
 
 OLD_NAMES = {"lm_head.weight": "embed_out.weight"}
 """Names of this release and of the first one, which GPT-NeoX files keep."""
@@ -29,6 +29,11 @@ def one_line(error: object) -> str:
     return (lines[0] if lines else type(error).__name__)[:300]
 
 
+def damaged(path: Path, error: object) -> ArtifactError:
+    """The error for a weight file that cannot be read."""
+    return ArtifactError(f"{path} is damaged ({one_line(error)}); copy or download it again", path=str(path))
+
+
 def check_sizes(directory: Path, files: list[Path], config: dict[str, Any]) -> None:
     """Refuse a config that asks for far more than the weights hold, before anything of that size is built.
 
@@ -42,26 +47,23 @@ def check_sizes(directory: Path, files: list[Path], config: dict[str, Any]) -> N
     """
     from safetensors import safe_open
 
-    count, largest, seen = 0, 1, {}
+    largest = 1
+    seen: dict[str, Path] = {}
     for path in files:
         try:
             with safe_open(path, framework="pt") as handle:
-                for name in handle.keys():  # noqa: SIM118  (safe_open is no mapping)
-                    count += 1
-                    largest = max(largest, *handle.get_slice(name).get_shape(), 1)
-                    twice = seen.setdefault(name, path) is not path
-                    if twice:
-                        break
+                shapes = {name: handle.get_slice(name).get_shape() for name in handle.keys()}  # noqa: SIM118
         except Exception as error:
-            raise ArtifactError(
-                f"{path} is damaged ({one_line(error)}); copy or download it again", path=str(path)
-            ) from error
-        if count and twice:
-            raise ArtifactError(
-                f"{directory} holds {name} twice, in {seen[name].name} and {path.name}, and loaders differ in which "
-                "they take; save the model again with save_pretrained"
-            )
-    for keys, most in ((_LAYERS, count), (_SIZES, largest)):
+            raise damaged(path, error) from error
+        for name, shape in shapes.items():
+            if name in seen:
+                raise ArtifactError(
+                    f"{directory} holds {name} twice, in {seen[name].name} and {path.name}, and loaders differ in "
+                    "which they take; save the model again with save_pretrained"
+                )
+            seen[name] = path
+            largest = max(largest, *shape, 1)
+    for keys, most in ((_LAYERS, len(seen)), (_SIZES, largest)):
         for key in keys:
             value = config.get(key)
             if value is None:

@@ -303,14 +303,24 @@ def digits_of_other_scripts(d):
     return _raw(d)
 
 
+def _seed(d, **drawn):
+    """Give the pool the seed that follows from models, text and number of windows."""
+    pool, subject = d["subject"]["pool"], d["subject"]
+    pool["seed"] = digest({"original": subject["original"]["files"], "compressed": subject["compressed"]["files"],
+                           "pool": pool["sha256"], "windows": pool["windows"], **drawn})
+
+
+def _pool_of(d, windows):
+    """Another number of windows in the pool, with the seed that fits it."""
+    d["subject"]["pool"]["windows"] = windows
+    _seed(d, drawn=d["subject"]["tokens"]["shape"][0])
+    return _raw(d)
+
+
 @attack("arithmetic")
 def pool_of_four_thousand_million_windows(d):
     """The draw from a pool of 2**32 windows would take an hour to repeat."""
-    pool, subject = d["subject"]["pool"], d["subject"]
-    pool["windows"] = 1 << 32
-    pool["seed"] = digest({"original": subject["original"]["files"], "compressed": subject["compressed"]["files"],
-                           "pool": pool["sha256"], "windows": 1 << 32, "drawn": subject["tokens"]["shape"][0]})
-    return _raw(d)
+    return _pool_of(d, 1 << 32)
 
 
 @attack("parser")
@@ -478,17 +488,11 @@ def more_windows_than_allowed(d):
 @attack("arithmetic")
 def as_large_a_pool_as_allowed(d):
     """The draw from two million windows is repeated, and is another one."""
-    pool, subject = d["subject"]["pool"], d["subject"]
-    pool["windows"] = 1 << 21
-    pool["seed"] = digest({"original": subject["original"]["files"], "compressed": subject["compressed"]["files"],
-                           "pool": pool["sha256"], "windows": 1 << 21, "drawn": subject["tokens"]["shape"][0]})
-    return _raw(d)
+    return _pool_of(d, 1 << 21)
 
 
 @attack("arithmetic")
 def a_seed_without_the_number_of_windows(d):
     """The seed of the draw leaves out how many windows are drawn, so that trying some numbers picks a lucky draw."""
-    pool, subject = d["subject"]["pool"], d["subject"]
-    pool["seed"] = digest({"original": subject["original"]["files"], "compressed": subject["compressed"]["files"],
-                           "pool": pool["sha256"], "windows": pool["windows"]})
+    _seed(d)
     return _raw(d)

@@ -402,7 +402,9 @@ def certify(
     certificate = Certificate.seal(body, describe_host())
     certificate.seconds = {"open_and_hash": opened, **parts.seconds}
     try:
-        checker.check(certificate.document)
+        checker.check(checker.read(certificate.text().encode("ascii")))
+    except checker.Unreadable as error:
+        raise InputError(f"the certificate would be {error}, which no reader takes; give fewer windows") from error
     except checker.Refuted as error:
         raise InvariantError(f"certify built a certificate that its own checker refutes: {error}") from error
     if lean:

@@ -73,6 +73,10 @@ class Certificate:
         found.file_sha256 = hashlib.sha256(raw).hexdigest()
         return found
 
+    def text(self) -> str:
+        """The file's text: JSON, keys sorted, ASCII only."""
+        return json.dumps(self.document, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the file in one step: a reader sees the old file, none, or the whole new one.
 
@@ -80,7 +84,7 @@ class Certificate:
             ArtifactError: if it exists already or cannot be written.
         """
         path = Path(path)
-        text = json.dumps(self.document, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
+        text = self.text()
         if path.exists():
             raise ArtifactError(f"{path} exists already; choose another name or remove it first")
         try:

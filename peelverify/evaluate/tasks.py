@@ -77,7 +77,9 @@ def task_scores(
             model=wrapped, tasks=list(tasks), limit=limit, task_manager=manager, bootstrap_iters=1000,
             log_samples=False, verbosity="ERROR",
         )
-    except Exception as error:  # any failure of the other program, told in one line
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # any failure of the other program, SystemExit and panics too, told in one line
         reason = f"{type(error).__name__}: {error}"
         raise ArtifactError(f"lm-eval stopped ({reason}); check the task and its data") from error
     rows = []

@@ -32,8 +32,10 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _DECIDING = ("config.json", "generation_config.json", "model.safetensors.index.json")
 _TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja",
+    "vocab.json", "vocab.txt", "merges.txt", "bpe.codes", "dict.txt", "tokenizer.model", "sentencepiece.model",
+    "sentencepiece.bpe.model", "spiece.model", "spm.model", "normalizer.json", "chat_template.jinja",
 )
+"""Files from which transformers builds tokenizers of decoders, whatever their class."""
 _MAX_JSON_BYTES = 64 << 20
 _OUTPUTS = {"output_attentions": False, "return_dict": True}
 """What a configuration may say of the form of the output; a plain forward pass is what certificates speak of."""

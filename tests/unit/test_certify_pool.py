@@ -148,3 +148,10 @@ def test_what_no_checker_would_read_is_refused_before_any_work(model_dirs, noisy
     huge = Pool(torch.zeros((1 << 21) + 1, 2, dtype=torch.int8), {})
     with pytest.raises(InputError, match="pool has at most"):
         draw_windows(huge, 4, original={"a": "b"}, compressed={"a": "b"})
+
+
+def test_a_certificate_that_no_reader_takes_is_not_given_out(model_dirs, noisy_dirs, ids, monkeypatch) -> None:
+    """The limits of readers are met when it is made, not found out by those it is sent to."""
+    monkeypatch.setattr("peelverify.certify.checker.MAX_VALUES", 200)
+    with pytest.raises(InputError, match="more than 200 values"):
+        certify(model_dirs["gpt2"], noisy_dirs["gpt2"], ids[:2], lean=False, every_input=False)

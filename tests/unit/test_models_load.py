@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from peelverify.errors import ArtifactError, InputError, NonFiniteError
-from peelverify.models import ModelView, load_model, load_tokenizer, save_model
+from peelverify.models import ModelView, load_model, load_tokenizer, model_files, save_model
 from tests.conftest import FAMILIES
 
 
@@ -184,6 +184,16 @@ def test_a_missing_tokenizer_is_named(copy_of: Path) -> None:
         (copy_of / name).unlink()
     with pytest.raises(ArtifactError, match="no tokenizer"):
         load_tokenizer(copy_of)
+
+
+def test_a_tokenizer_of_words_is_read_and_its_file_counts(copy_of: Path) -> None:
+    """A tokenizer that is built from a list of words alone; the list is among the files that decide."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (copy_of / name).unlink()
+    (copy_of / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "day"]))
+    (copy_of / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
+    assert load_tokenizer(copy_of)("good day", add_special_tokens=False).input_ids == [5, 6]
+    assert copy_of / "vocab.txt" in model_files(copy_of)
 
 
 def test_saving_never_overwrites(model_dirs) -> None:

@@ -25,6 +25,8 @@ def test_a_short_soak_finds_every_bound_on_its_side() -> None:
     seen = state["kinds"]
     assert {f"{kind} {side}" for kind in BOUNDS for side in ("lower", "upper")} <= set(seen)
     assert seen["op2 upper to lower"]["loosest"] < 1e-6
+    for kind in ("pair window error squared", "pair change of loss", "pair KL", "pair largest KL"):
+        assert {f"{kind} lower", f"{kind} upper"} <= set(seen)
     for kind in ("fro squared", "error squared", "inner", "op1", "pair error squared"):
         assert seen[f"{kind} upper"]["loosest"] < 2e-12
         assert seen[f"{kind} lower"]["loosest"] < 2e-12
@@ -69,19 +71,46 @@ def test_damage_is_found(name, monkeypatch: pytest.MonkeyPatch) -> None:
         soak.run(cases=1000, pairs=0, seconds=None, seed=1, state_file=None)
 
 
-def test_a_damaged_pair_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bound of a model pair that is too tight is found."""
+def _above(interval: Interval) -> Interval:
+    """An enclosure whose lower end is too high."""
+    return Interval(interval.hi, interval.hi)
+
+
+def _below(interval: Interval) -> Interval:
+    """An enclosure whose upper end is too low."""
+    return Interval(interval.lo, interval.lo)
+
+
+PAIR_DAMAGE = {
+    "propagated": lambda found: [setattr(b, "propagated_sq", _below(b.propagated_sq)) for b in found.blocks],
+    "largest error": lambda found: [setattr(b.error, "largest", _below(b.error.largest)) for b in found.blocks],
+    "window error": lambda found: [setattr(w, "error_sq", _above(w.error_sq)) for w in found.windows],
+    "change of loss": lambda found: [setattr(w, "loss_change", _below(w.loss_change)) for w in found.windows],
+    "largest change": lambda found: [
+        setattr(w, "loss_change_largest", _above(w.loss_change_largest)) for w in found.windows],
+    "theorem": lambda found: [
+        setattr(w, "loss_change_theorem", Interval(w.loss_change.hi, w.loss_change.hi)) for w in found.windows],
+    "divergence": lambda found: [setattr(w, "kl", _above(w.kl)) for w in found.windows],
+    "oscillation": lambda found: [
+        setattr(w, "oscillation_sum", w.oscillation_sum * (1 - Fraction(1, 10**9))) for w in found.windows],
+    "top tokens": lambda found: [setattr(w, "same_top", w.same_top - 1) for w in found.windows],
+    "ties": lambda found: [setattr(w, "tied", [0]) for w in found.windows],
+}
+
+
+@pytest.mark.parametrize("name", PAIR_DAMAGE)
+def test_a_damaged_pair_is_found(name, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A figure of a model pair that is too tight or wrong is found."""
     from tests.oracle import pairs
 
     real = pairs.measure_pair
 
-    def tight(*args, **named):
+    def damaged(*args, **named):
         found = real(*args, **named)
-        for block in found.blocks:
-            block.propagated_sq = Interval(block.propagated_sq.lo, block.propagated_sq.lo)
+        PAIR_DAMAGE[name](found)
         return found
 
-    monkeypatch.setattr(pairs, "measure_pair", tight)
+    monkeypatch.setattr(pairs, "measure_pair", damaged)
     with pytest.raises(soak.Wrong):
         for k in range(5):
             check_pair(soak.Tally(), np.random.default_rng(k))

@@ -20,6 +20,7 @@ from peelverify.compress import (
 from peelverify.errors import ArtifactError, DomainError, InputError
 from peelverify.models import ModelView, load_model, load_tokenizer
 from peelverify.models.small import small_decoder
+from tests.families import untrained_family
 
 FAMILIES = ("llama", "gpt2", "qwen2")
 
@@ -172,6 +173,18 @@ def test_sliding_windows_stay_with_their_blocks(ids):
     with torch.no_grad():
         logits = small.model(input_ids=ids, use_cache=False).logits
     assert torch.equal(logits, skipped_in_place(view, ids, {0, 2}))
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_a_float64_model_whose_norms_are_computed_in_float32_can_lose_blocks(seed) -> None:
+    """Reading with a cache rounds norms and softmax in float32 there, which is no sign of a wrong cache."""
+    model = untrained_family("gemma2", 0, sliding_window=3, max_position_embeddings=16).double().eval()
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape) * (2.0 ** (seed - 4) if parameter.ndim > 1 else 0.1))
+    for gone in range(3):
+        assert delete_layers(ModelView(model), [gone]).depth == 2
 
 
 def test_tied_embeddings_stay_tied(ids):

@@ -1,6 +1,6 @@
 """Random enclosures and model pairs against exact arithmetic, by the million; stopped and resumed as you like.
 
-    python -m tests.oracle.soak [--cases N] [--pairs M] [--seconds S] [--seed K] [--state FILE]
+    python -m tests.oracle.soak [--cases N] [--pairs M] [--seconds S] [--seed K] [--state FILE] [--page FILE]
 
 A case is one array, pair or triple of arrays of random type, shape, scale and layout; every bound on it is compared
 with whole-number arithmetic, and one in 80 also with mpmath at two precisions and with python-flint. A model pair is
@@ -365,6 +365,44 @@ def run(
     return state
 
 
+def table(state: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Rows of kind, number of bounds, tightest and loosest distance, with a head."""
+    rows = [("kind", "bounds", "tightest", "loosest")]
+    for kind, entry in state["kinds"].items():
+        ends = ["-" if entry[k] is None else f"{entry[k]:.2e}" for k in ("tightest", "loosest")]
+        rows.append((kind, str(entry["bounds"]), *ends))
+    return rows
+
+
+def summary(state: dict[str, Any]) -> str:
+    """What was run, in a line."""
+    return (f"{state['cases']} cases and {state['pairs']} model pairs, {state['seconds']} s, seed {state['seed']}: "
+            "every bound on its side")
+
+
+_HOW_TO_READ = """
+A case is one array, pair or triple of arrays of random type, shape, scale and layout, and every bound on it
+is compared with whole-number arithmetic; one in 80 also with mpmath at two precisions and with python-flint.
+A model pair is a tiny decoder of one of the nine families, in one of four dtypes, and a changed copy; every
+number of its certified run is compared with exact sums, losses and divergences with balls of 300 bits and
+with mpmath. A distance is |bound - truth| relative to the truth; for figures that may cancel, relative to the
+sizes of what is added up; for those of the loss, relative to the oscillation of the logits; *chain over
+error* is the ratio of the two. A bound on the wrong side ends the run.
+"""
+
+
+def page(state: dict[str, Any]) -> str:
+    """The table as Markdown, with how to read it."""
+    head, *rows = table(state)
+    sizes = " ".join(f"--{name} {state[name]}" for name in ("cases", "pairs", "seed"))
+    return "\n".join([
+        "# Random cases against exact arithmetic", "", f"{summary(state)}. This page is written by", f"`bash ci/soak {sizes} --page docs/soak.md`.",
+        _HOW_TO_READ,
+        *("| " + " | ".join(row) + " |" for row in (head, ("---", "---:", "---:", "---:"), *rows)),
+        "",
+    ])
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line; 0 if every bound was on its side, 1 if one was not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -373,6 +411,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, help="stop after so long; run again to go on")
     parser.add_argument("--seed", type=int, default=0, help="decides every case (default 0)")
     parser.add_argument("--state", type=Path, default=Path("soak-state.json"), help="state file (soak-state.json)")
+    parser.add_argument("--page", type=Path, help="write the table as Markdown too")
     arguments = parser.parse_args(argv)
     try:
         state = run(cases=arguments.cases, pairs=arguments.pairs, seconds=arguments.seconds, seed=arguments.seed,
@@ -380,12 +419,11 @@ def main(argv: list[str] | None = None) -> int:
     except Wrong as error:
         print(f"WRONG: {error}")
         return 1
-    print(f"{state['cases']} cases and {state['pairs']} model pairs, {state['seconds']} s, seed {state['seed']}: "
-          "every bound on its side")
-    print(f"{'kind':28} {'bounds':>9} {'tightest':>10} {'loosest':>10}")
-    for kind, entry in state["kinds"].items():
-        ends = ["-" if entry[k] is None else f"{entry[k]:.2e}" for k in ("tightest", "loosest")]
-        print(f"{kind:28} {entry['bounds']:>9} {ends[0]:>10} {ends[1]:>10}")
+    print(summary(state))
+    for row in table(state):
+        print("{:36} {:>9} {:>10} {:>10}".format(*row))
+    if arguments.page:
+        arguments.page.write_text(page(state))
     return 0
 
 

@@ -126,3 +126,13 @@ def test_the_judges_agree() -> None:
     assert not exactly.exceeds_op2_sq([[3, 1], [0, 4]], 0, square * (1 - Fraction(1, 10**30)))
     assert exactly.flint_contains(array, Fraction(5), Fraction(6))
     assert not exactly.flint_contains(array, Fraction(5), Fraction(509, 100))
+
+
+def test_the_page_is_a_table_of_what_was_counted(tmp_path, capsys) -> None:
+    """Each kind that was printed is a row of the page."""
+    path = tmp_path / "soak.md"
+    assert soak.main(["--cases", "500", "--pairs", "1", "--state", str(tmp_path / "s.json"), "--page", str(path)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    rows = [line for line in path.read_text().splitlines() if line.startswith("| ")]
+    assert printed[0] in path.read_text()
+    assert [row.strip("| ").split(" | ")[0] for row in rows[2:]] == [line[:36].strip() for line in printed[2:]]

@@ -396,8 +396,8 @@ def page(state: dict[str, Any]) -> str:
     head, *rows = table(state)
     sizes = " ".join(f"--{name} {state[name]}" for name in ("cases", "pairs", "seed"))
     return "\n".join([
-        "# Random cases against exact arithmetic", "", f"{summary(state)}. This page is written by", f"`bash ci/soak {sizes} --page docs/soak.md`.",
-        _HOW_TO_READ,
+        "# Random cases against exact arithmetic", "", f"{summary(state)}. This page is written by",
+        f"`bash ci/soak {sizes} --page docs/soak.md`.", _HOW_TO_READ,
         *("| " + " | ".join(row) + " |" for row in (head, ("---", "---:", "---:", "---:"), *rows)),
         "",
     ])

@@ -350,12 +350,15 @@ def every_input(
         `PeelVerify.rmsNorm_radius` or `PeelVerify.layerNorm_radius` for the radius behind a norm.
     """
     view = original.view
-    layout = LAYOUTS[view.config.model_type]
+    layout = LAYOUTS.get(view.config.model_type)
     rows: list[dict[str, Any]] = []
     seen: list[str] = []
     left_out: list[dict[str, Any]] = []
-    reason = _not_alike(original, compressed, kept, layout)
-    if reason is not None:
+    if layout is None:
+        reason = f"the matrices of {view.config.model_type} are not described"
+    else:
+        reason = _not_alike(original, compressed, kept, layout)
+    if layout is None or reason is not None:
         left_out = [
             {"block": t, "name": "all", "reason": reason if t in kept else "the block was deleted"}
             for t in range(view.depth)

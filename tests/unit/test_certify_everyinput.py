@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from fractions import Fraction
 
@@ -12,10 +13,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from peelverify.certify import certify
 from peelverify.certify.checker import parse
 from peelverify.certify.everyinput import LAYOUTS, _affine, _change, _root, every_input, largest_change
 from peelverify.errors import NonFiniteError
-from peelverify.models import FAMILIES, ModelView
+from peelverify.models import FAMILIES, ModelView, load_model, save_model
 from peelverify.models.blockwise import WholeModel
 from tests.families import small_family
 
@@ -149,6 +151,27 @@ def test_what_is_not_covered_is_listed_with_its_reason(ids) -> None:
     part, _ = every_input(WholeModel(odd), WholeModel(odd), range(3), ids[:1])
     assert [row["name"] for row in part["not_covered"]] == ["mlp.down_proj"] * 3
     assert "sigmoid" in part["not_covered"][0]["reason"]
+
+
+def test_blocks_without_a_description_are_left_out_by_name(ids, tmp_path) -> None:
+    """A Mistral whose layers differ in attention is another family to transformers: certified, without these bounds."""
+    view = small_family("mistral", ids, steps=0)
+    paths = []
+    for name, changed in (("original", view), ("compressed", damaged(view))):
+        path = save_model(changed, tmp_path / name)
+        config = json.loads((path / "config.json").read_text())
+        config["layer_types"] = ["sliding_attention", "full_attention", "full_attention"]
+        (path / "config.json").write_text(json.dumps(config))
+        paths.append(path)
+    document = certify(*paths, ids[:2], lean=False).document
+    assert document["subject"]["original"]["family"] == "ministral"
+    part = document["every_input"]
+    assert part["matrices"] == []
+    assert {row["reason"] for row in part["not_covered"]} == {"the matrices of ministral are not described"}
+    with torch.no_grad():
+        z, w = (load_model(path).model(input_ids=ids[:2], use_cache=False).logits.double() for path in paths)
+    low, high = map(parse, document["numbers"]["blocks"][-1]["error"])
+    assert low <= float((w - z).norm()) * (1 + 1e-9) and float((w - z).norm()) <= high * (1 + 1e-9)
 
 
 def test_the_root_of_the_dimension_is_rounded_up() -> None:

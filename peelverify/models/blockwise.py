@@ -268,9 +268,11 @@ class StreamedModel(BlockSource):
         check_stored(directory, files, model, self.view.family, held)
         self._dtype = DTYPES[dtype]
         self._files: dict[str, Path] = {}
+        self._sizes: dict[Path, int] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         for path in files:
             try:
+                self._sizes[path] = path.stat().st_size
                 with safe_open(path, framework="pt") as handle:
                     for name in handle.keys():  # noqa: SIM118  (safe_open is no mapping)
                         self._files[name] = path
@@ -344,9 +346,15 @@ class StreamedModel(BlockSource):
 
         The file is opened anew for each part: what was read through one mapping stays in memory until it is closed.
         """
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        with safe_open(path, framework="pt") as handle:
+        try:
+            if path.stat().st_size != self._sizes[path]:  # reading a mapping of a file cut short ends the process
+                raise SafetensorError("its size has changed since it was opened")
+            handle = safe_open(path, framework="pt")
+        except (SafetensorError, OSError) as error:
+            raise damaged(path, error) from error
+        with handle:
             tensor = handle.get_tensor(name) if index is None else handle.get_slice(name)[index]
             dtype = tensor.dtype
             if tensor.is_floating_point():

@@ -359,3 +359,17 @@ def test_one_weight_under_two_names_or_in_two_shards_is_refused(family_dirs, tmp
         index = {"metadata": {}, "weight_map": where | {"model.norm.weight": chosen, "model.second": files[1]}}
         (path / "model.safetensors.index.json").write_text(json.dumps(index))
         both_refuse(path, "model.norm.weight twice")
+
+
+@pytest.mark.parametrize("damage", ["shorter", "longer", "gone", "another header"])
+def test_a_file_that_changes_after_it_was_opened_is_one_clear_error(damage, family_dirs, ids, tmp_path: Path) -> None:
+    """A mapping of a file that was cut short would end the process; it is looked at before each part is read."""
+    source = StreamedModel(save_model(load_model(family_dirs["llama"]), tmp_path / "model"))
+    path = tmp_path / "model" / "model.safetensors"
+    data = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"shorter": data[:4096], "longer": data + b" ", "another header": b"\0" * len(data)}[damage])
+    with pytest.raises(ArtifactError, match="is damaged"):
+        states_of(source, ids)

@@ -167,8 +167,8 @@ def read(raw: bytes) -> dict:
     need(sum(map(raw.count, (b",", b"[", b"{"))) <= MAX_VALUES, f"more than {MAX_VALUES} values", Unreadable)
     floats: list[str] = []
     try:
-        found = json.loads(raw, parse_float=floats.append, parse_int=_short_int, parse_constant=floats.append,
-                           object_pairs_hook=_unique)
+        found = json.loads(raw.decode("utf-8"), parse_float=floats.append, parse_int=_short_int,
+                           parse_constant=floats.append, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"not JSON ({type(error).__name__})") from None
     schema = str(found.get("schema") if isinstance(found, dict) else None)

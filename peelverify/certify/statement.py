@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from peelverify.certify import checker
+from peelverify.certify.agree import difference
 from peelverify.certify.file import Certificate
 from peelverify.errors import ArtifactError, InputError
 from peelverify.verdict import Verdict
@@ -110,10 +111,12 @@ def _read(path: str | os.PathLike[str], what: str) -> bytes:
 
 
 def _json(raw: bytes) -> Any:
-    """Strict JSON: no repeated keys, no floats, no huge integers."""
+    """Strict JSON in UTF-8: no repeated keys, no floats, no huge integers, no more values than a certificate has."""
+    if sum(map(raw.count, (b",", b"[", b"{"))) > checker.MAX_VALUES:
+        raise ValueError("too many values")
     floats: list[str] = []
     found = json.loads(
-        raw, object_pairs_hook=checker._unique, parse_int=checker._short_int, parse_float=floats.append,
+        raw.decode("utf-8"), object_pairs_hook=checker._unique, parse_int=checker._short_int, parse_float=floats.append,
         parse_constant=floats.append,
     )
     checker.no_floats(floats)
@@ -174,6 +177,7 @@ def check_signature(
         payload, kind, entries = _base64(envelope["payload"]), envelope["payloadType"], envelope["signatures"]
         if not isinstance(kind, str) or not isinstance(entries, list) or not 1 <= len(entries) <= _MAX_SIGNATURES:
             raise ValueError("not an envelope")
+        kind.encode("utf-8")  # a lone surrogate is no text
         signatures = [_base64(entry["sig"]) for entry in entries]
     except (ValueError, KeyError, TypeError, RecursionError, checker.Refuted, binascii.Error) as error:
         raise ArtifactError(
@@ -196,7 +200,7 @@ def check_signature(
     except (ValueError, RecursionError, checker.Refuted):
         return Verdict.VIOLATED, f"{name} signed something that is no in-toto statement"
     wanted = statement(certificate)
-    if stated != wanted:
+    if difference(stated, wanted):
         if not isinstance(stated, dict) or stated.get("subject") != wanted["subject"]:
             return Verdict.VIOLATED, f"{name} signed the statement of another certificate file"
         return Verdict.VIOLATED, f"{name} signed a statement that says something else than this certificate"

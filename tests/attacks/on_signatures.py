@@ -83,3 +83,42 @@ def repeated_keys_in_the_payload(payload, signer, other):
 def payload_that_is_no_base64(payload, signer, other):
     """Damaged base64."""
     return envelope(payload, signer) | {"payload": "%%%"}
+
+
+@attack("signature")
+def lone_surrogate_in_the_payload_type(payload, signer, other):
+    """A type that is no text in any encoding, so that what was signed cannot be formed."""
+    return envelope(payload, signer) | {"payloadType": "\ud800"}
+
+
+@attack("signature")
+def millions_of_lists_beside_the_signature(payload, signer, other):
+    """An envelope within the limit of size that takes seconds and hundreds of megabytes to read."""
+    return envelope(payload, signer) | {"more": [[]] * 2_000_000}
+
+
+@attack("signature")
+def millions_of_lists_in_what_is_signed(payload, signer, other):
+    """The same inside the payload."""
+    return envelope(b"[" + b"[]," * 2_000_000 + b"[]]", signer)
+
+
+@attack("signature")
+def truth_values_for_block_numbers(payload, signer, other):
+    """Python takes true for 1, other readers do not."""
+    stated = json.loads(payload)
+    kept = stated["predicate"]["keptBlocks"]
+    stated["predicate"]["keptBlocks"] = [bool(k) if k < 2 else k for k in kept]
+    return envelope(json.dumps(stated).encode(), signer)
+
+
+@attack("signature")
+def payload_in_another_encoding(payload, signer, other):
+    """The statement in UTF-16, which other readers refuse."""
+    return envelope(payload.decode().encode("utf-16"), signer)
+
+
+@attack("signature")
+def payload_with_a_byte_order_mark(payload, signer, other):
+    """The statement behind a byte order mark, which other readers refuse."""
+    return envelope(b"\xef\xbb\xbf" + payload, signer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -29,9 +30,17 @@ _CONTROL = dict.fromkeys(
 )
 
 
+_COMMAND = re.compile(r"^([^\S\n]*)(?=::)", re.MULTILINE)
+_OLD_COMMAND = re.compile(r"##(?=\[)")
+
+
 def plain(text: object) -> str:
-    """Text without control, escape and bidirectional characters, safe to print to a terminal."""
-    return str(text).translate(_CONTROL)
+    """Text that is safe to print to a terminal or a log.
+
+    Control, escape and bidirectional characters go. A line that begins with ``::``, or holds ``##[``, would be taken
+    by the runner of a CI service for a command; the one gets a bar in front, the other a space.
+    """
+    return _OLD_COMMAND.sub("## ", _COMMAND.sub(r"\1| ", str(text).translate(_CONTROL)))
 
 
 def _console(stderr: bool) -> Console:
@@ -52,13 +61,17 @@ def emit_json(obj: dict[str, Any]) -> None:
     """Print one JSON object with a ``schema`` key to stdout."""
     if "schema" not in obj:
         raise ValueError("emit_json needs a 'schema' key; name the format of the object")
-    sys.stdout.write(json.dumps(obj, indent=2, ensure_ascii=True) + "\n")
-    sys.stdout.flush()
+    _write(obj)
 
 
 def emit_log(obj: dict[str, Any]) -> None:
     """Print one JSON object of a foreign format, whose version is its own key, to stdout."""
-    sys.stdout.write(json.dumps(obj, indent=2, ensure_ascii=True) + "\n")
+    _write(obj)
+
+
+def _write(obj: dict[str, Any]) -> None:
+    text = json.dumps(obj, indent=2, ensure_ascii=True)
+    sys.stdout.write(text.replace("##[", "#\\u0023[") + "\n")  # only inside strings, where both read alike
     sys.stdout.flush()
 
 

@@ -48,6 +48,12 @@ def workflow_commands():
 
 
 @attack("escaping")
+def workflow_commands_between_spaces():
+    """The same in one line, for outputs that break lines at spaces."""
+    return "m" + " ::error::no ##[add-path]/tmp" * 8
+
+
+@attack("escaping")
 def markdown_of_a_summary():
     """Cells, links and images for the table of a summary."""
     return "a|b](http://x)![i](http://y)`<b>"

@@ -33,6 +33,7 @@ SAMPLES: dict[str, Plot] = {
     "depth": plots.depth_plot(["emb", "0", "head"], [0, 1, 2], [0, 1, 2], [0, 1, 3], deleted=[1]),
     "depth of no error": plots.depth_plot(["emb", "0", "head"], [0, 0, 0], [0, 0, 0], [0, 0, 0]),
     "depth out of range": plots.depth_plot(["emb", "0"], [0, 1e300], [0, float("inf")], [0, float("inf")]),
+    "depth near the end": plots.depth_plot(["emb", "0"], [1.7e308, 1.7e308], [1.7e308] * 2, [1.7e308] * 2),
     "depth of 80 blocks": plots.depth_plot([str(i) for i in range(82)], [1.0] * 82, [1.0] * 82, [2.0] * 82),
     "shares": plots.shares_plot(["emb", "0", "head"], [0, 0.25, 0.75]),
     "decomposition": plots.decomposition_plot(["0", "head"], [0, 0.9], [0, -0.2], [1, 0.3]),

@@ -21,6 +21,7 @@ from peelverify.models import load_model
 from peelverify.models.blockwise import BlockSource, NotStreamable, StreamedModel, WholeModel
 from peelverify.models.load import read_config, resolve_model
 from peelverify.models.pinned import Pinned
+from peelverify.models.plain import sha256_of, unsaved_buffers
 from peelverify.models.view import ModelView
 
 __all__ = ["Subject", "as_ids", "describe_host", "describe_tokens", "file_sha256", "open_model", "recorded_kept"]
@@ -126,9 +127,8 @@ def open_model(
         view = model if isinstance(model, ModelView) else ModelView(model)
         source, directory, name = WholeModel(view), None, "in memory"
         total = hashlib.sha256()
-        for key, tensor in sorted(view.model.state_dict().items()):
-            total.update(f"{key}:{tuple(tensor.shape)}:{tensor.dtype}\n".encode())
-            total.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        for key, tensor in sorted({**view.model.state_dict(), **dict(unsaved_buffers(view.model))}.items()):
+            total.update(f"{key}:{sha256_of(tensor)}\n".encode())
         files = {"state_dict": total.hexdigest()}
     if isinstance(source, WholeModel):
         source.check_logits()

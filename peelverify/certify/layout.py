@@ -17,11 +17,12 @@ from torch import nn
 
 from peelverify.enclose import round_up
 from peelverify.errors import InputError
+from peelverify.models.plain import is_plain, sha256_of, unsaved_buffers
 from peelverify.models.view import ModelView
 
 __all__ = [
-    "LAYOUTS", "Heads", "Layout", "activation_of", "block_differences", "differences", "heads_of", "norm_epsilon",
-    "rotary_scale", "unbounded_norm",
+    "LAYOUTS", "Heads", "Layout", "activation_of", "block_differences", "buffers_around", "differences", "heads_of",
+    "norm_epsilon", "own_forward", "rotary_scale", "unbounded_norm",
 ]
 
 
@@ -186,11 +187,25 @@ def _short(value: Any) -> str:
     return " ".join(str(value).split())[:40]
 
 
+def own_forward(module: nn.Module) -> list[str]:
+    """Modules that compute something else than `torch` or `transformers` wrote: hooks, another forward or class."""
+    return [
+        f"{name or 'the module'} ({type(part).__name__}) has a hook or a forward pass of its own"
+        for name, part in module.named_modules()
+        if not is_plain(part) or type(part).__module__.partition(".")[0] not in ("torch", "transformers")
+    ]
+
+
+def _buffers(module: nn.Module) -> dict[str, Any]:
+    """Hash of each buffer that no file holds, such as the frequencies of a rotary embedding."""
+    return {name: sha256_of(tensor) for name, tensor in unsaved_buffers(module)}
+
+
 def _facts(module: nn.Module) -> dict[str, Any]:
-    """Classes and plain numbers of a module and all modules in it, weights aside."""
-    found: dict[str, Any] = {}
+    """Classes, plain numbers and unsaved buffers of a module and all modules in it, weights aside."""
+    found: dict[str, Any] = _buffers(module)
     for name, part in module.named_modules():
-        found[name] = type(part)
+        found[f"{name}:class"] = type(part)
         for key, value in () if isinstance(part, nn.Dropout) else vars(part).items():
             hidden = key.startswith("_") or key in _NO_FACTS or "dropout" in key
             if isinstance(value, (bool, int, float, str, tuple)) and not hidden:
@@ -206,8 +221,11 @@ def _apart(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
 
 
 def block_differences(first: nn.Module, second: nn.Module) -> list[str]:
-    """In what two blocks differ beside their weights: classes, sizes, scales, epsilons; empty if in nothing."""
-    return _apart(_facts(first), _facts(second))
+    """In what two blocks differ beside their weights: classes, sizes, scales, epsilons; empty if in nothing.
+
+    A block whose forward pass was changed counts as different, also from one that was changed alike.
+    """
+    return _apart(_facts(first), _facts(second)) + own_forward(first) + own_forward(second)
 
 
 def differences(original: ModelView, compressed: ModelView, kept: Sequence[int]) -> list[str]:
@@ -221,8 +239,9 @@ def differences(original: ModelView, compressed: ModelView, kept: Sequence[int])
         kept: blocks of the original that the compressed model still has.
 
     Returns:
-        Each field of the configurations, and each plain number or class of a module, with both values. Fields that
-        cannot change a block are left out; lists with one entry a block may be cut as the blocks are.
+        Each field of the configurations, and each plain number, unsaved buffer or class of a module in the blocks,
+        with both values, and each module with a hook or a forward pass of its own. Fields that cannot change a block
+        are left out; lists with one entry a block may be cut as the blocks are.
     """
     first, second = (
         {key: value for key, value in view.config.to_dict().items() if key not in _NO_FUNCTION and value is not None}
@@ -240,4 +259,15 @@ def differences(original: ModelView, compressed: ModelView, kept: Sequence[int])
         parts = [getattr(view, name) for view in (original, compressed)]
         facts = [{} if part is None else _facts(part) for part in parts]
         found += [f"{text} in the final {name}" for text in _apart(*facts)]
+    for view in (original, compressed):
+        found += [text for part in (view.norm, view.project, view.lm_head) if part is not None
+                  for text in own_forward(part)]
     return found
+
+
+def buffers_around(original: ModelView, compressed: ModelView) -> list[str]:
+    """Unsaved buffers outside the blocks that differ: what a block is given beside its state, such as rotations."""
+    return _apart(*(
+        {name: sha for name, sha in _buffers(view.model).items() if not name.startswith(f"{view.family.blocks}.")}
+        for view in (original, compressed)
+    ))

@@ -29,9 +29,11 @@ from peelverify.certify.layout import (
     Layout,
     activation_of,
     block_differences,
+    buffers_around,
     differences,
     heads_of,
     norm_epsilon,
+    own_forward,
     rotary_scale,
     unbounded_norm,
 )
@@ -333,7 +335,7 @@ def _require_alike(apart: list[str]) -> None:
     if apart:
         more = f" and {len(apart) - 1} more" if len(apart) > 1 else ""
         raise InputError(
-            f"bound_blocks needs two models that differ in their weights only, got another {apart[0]}{more}; "
+            f"bound_blocks needs two models that differ in their weights only, got {apart[0]}{more}; "
             "use certify, which runs both"
         )
 
@@ -358,7 +360,7 @@ def bound_block(block: int, f: nn.Module, own: nn.Module | None, view: ModelView
         `PeelVerify.parallel_block_error_le`.
     """
     layout = _require_covered(view, f)
-    _require_alike([] if own is None else block_differences(f, own))
+    _require_alike(own_forward(f) if own is None else block_differences(f, own))
     root = sqrt_upper(Fraction(view.width))
     parts = _attention_parts(f, own if own is not None else f, layout, view, root)
     if own is None:
@@ -493,7 +495,7 @@ def bound_blocks(
     view = original.view
     same_shape(view, compressed.view, kept)
     _require_covered(view, view.blocks[0])
-    _require_alike(differences(view, compressed.view, kept))
+    _require_alike(differences(view, compressed.view, kept) + buffers_around(view, compressed.view))
     ids = torch.zeros((windows, length), dtype=torch.long, device=original.device)
     with original.front(ids) as embed:
         _, calls = embed(ids)

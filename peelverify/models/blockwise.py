@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from peelverify.errors import ArtifactError, InputError, InvariantError, NonFiniteError
 from peelverify.models.load import DTYPES, choose_attention, read_config, weight_files
+from peelverify.models.plain import is_plain
 from peelverify.models.skeleton import give_back_at_once, skeleton, slots
 from peelverify.models.stored import OLD_NAMES, check_sizes, check_stored, damaged
 from peelverify.models.view import ModelView, check_ids
@@ -154,7 +155,8 @@ class BlockSource:
 
     def _in_slices(self) -> bool:
         block = sum(parameter.numel() for parameter in self.view.blocks[0].parameters())
-        return type(self.view.lm_head) is nn.Linear and self.view.lm_head.weight.numel() > max(_SLICE, block)
+        head = self.view.lm_head
+        return type(head) is nn.Linear and is_plain(head) and head.weight.numel() > max(_SLICE, block)
 
     @torch.no_grad()
     def _sliced_head(self, matrix: Tensor | StoredMatrix, states: tuple[Tensor, ...]) -> list[Tensor]:

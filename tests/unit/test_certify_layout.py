@@ -7,8 +7,11 @@ import math
 from fractions import Fraction
 
 import pytest
+import torch
 
+from peelverify.certify import certify
 from peelverify.certify.everyinput import every_input
+from peelverify.certify.identity import open_model
 from peelverify.certify.layout import (
     LAYOUTS,
     activation_of,
@@ -21,7 +24,7 @@ from peelverify.certify.layout import (
 from peelverify.certify.wholeblock import bound_block, bound_blocks
 from peelverify.compress import delete_layers, quantize_model
 from peelverify.errors import InputError
-from peelverify.models import FAMILIES, ModelView
+from peelverify.models import FAMILIES, ModelView, blockwise
 from peelverify.models.blockwise import WholeModel
 from tests.families import small_family, untrained_family
 
@@ -149,3 +152,69 @@ def test_a_norm_without_a_longest_length_gets_no_bound(ids) -> None:
     assert part["matrices"] == [] and "-1e-09" in part["not_covered"][0]["reason"]
     with pytest.raises(InputError, match="-1e-09"):
         bound_block(0, one.blocks[0], two.blocks[0], one)
+
+
+class _LouderSilu(torch.nn.SiLU):
+    """An activation that `torch` did not write, named like one that it did."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 5 * super().forward(x)
+
+
+def _hook(module: torch.nn.Module) -> None:
+    module.register_forward_hook(lambda module, inputs, output: output * 3)
+
+
+def _pre_hook(module: torch.nn.Module) -> None:
+    module.register_forward_pre_hook(lambda module, inputs: (inputs[0] * 3,))
+
+
+def _another_forward(module: torch.nn.Module) -> None:
+    own = module.forward
+    module.forward = lambda x: own(x) * 3
+
+
+def _another_class(module: torch.nn.Module) -> None:
+    module.__class__ = type("Own", (type(module),), {"__module__": "elsewhere"})
+
+
+@pytest.mark.parametrize("change", [_hook, _pre_hook, _another_forward, _another_class])
+@pytest.mark.parametrize("name", ["self_attn.q_proj", "mlp.down_proj", "input_layernorm", "mlp.act_fn"])
+@pytest.mark.parametrize("both", [False, True])
+def test_modules_that_compute_something_of_their_own_get_no_bound(change, name, both, ids) -> None:
+    """A hook, another forward pass or another class; in one model, or alike in both, where nothing differs."""
+    one, two = (ModelView(untrained_family("llama", 0)) for _ in range(2))
+    for view in (one, two) if both else (two,):
+        change(view.blocks[1].get_submodule(name))
+    part, _ = every_input(WholeModel(one), WholeModel(two), range(3), ids[:1])
+    assert part["matrices"] == []
+    reason = f"{name}|a known Lipschitz bound"
+    with pytest.raises(InputError, match=reason):
+        bound_block(1, one.blocks[1], two.blocks[1], one)
+    with pytest.raises(InputError, match=reason):
+        bound_block(1, two.blocks[1], None, one)
+    assert block_differences(one.blocks[0], two.blocks[0]) == []
+
+
+def test_frequencies_that_no_file_holds_count() -> None:
+    """Two models in memory that differ in a rotary embedding alone: another hash, and no bounds for whole blocks."""
+    one, two = (ModelView(untrained_family("llama", 0)) for _ in range(2))
+    assert open_model(one).facts["files"] == open_model(two).facts["files"]
+    two.model.model.rotary_emb.inv_freq.mul_(3)
+    assert open_model(one).facts["files"] != open_model(two).facts["files"]
+    assert differences(one, two, range(3)) == []  # each matrix by itself does what it did
+    with pytest.raises(InputError, match=r"rotary_emb\.inv_freq"):
+        bound_blocks(WholeModel(one), WholeModel(two), range(3), samples=0, ascents=0)
+
+
+@pytest.mark.parametrize("change", [_hook, _pre_hook, _another_forward])
+@torch.no_grad()
+def test_a_head_that_computes_something_of_its_own_is_not_cut_into_slices(change, ids, monkeypatch) -> None:
+    """A head larger than a block is used in slices of its matrix, which know of no hook."""
+    monkeypatch.setattr(blockwise, "_SLICE", 1 << 8)
+    one, two = (ModelView(untrained_family("llama", 0, vocab_size=1024)) for _ in range(2))
+    change(two.lm_head)
+    certificate = certify(one, two, ids[:2], lean=False, every_input=False)
+    truth = float((two.model(ids[:2]).logits.double() - one.model(ids[:2]).logits.double()).norm())
+    assert truth > 1
+    assert float(certificate.direct) == pytest.approx(truth, rel=1e-4)

@@ -13,7 +13,7 @@ Rational data, executable checks, and the theorems that say what a passed check 
 
 * `check_sound`, `check_sound_states`: a chain certificate bounds the last error, directly and by
   the chain of gains; once for numbers, once for the states of two models.
-* `unitsCheck_sound`: loss figures from figures of the windows.
+* `unitsCheck_sound`: loss figures from figures of the windows; `unitsCheck_append`: part by part.
 * `matrixCheck_sound`: one compressed matrix, for every input of bounded length.
 * `dualCheck_sound`: a lower bound on the loss of every weight vector.
 
@@ -454,6 +454,41 @@ theorem unitsCheck_sound (c : UnitsCertificate α) (passes : unitsCheck c = true
   · exact Std.le_trans (each_le k hk x hx) (passes.1.1.1 _ (List.getElem_mem hk))
   · exact Std.le_trans (key c.windows _ sum_le) passes.1.1.2
 
+/-- Loss figures of some windows and of others, which pass their checks, make figures of all windows
+that pass: the largest change and the sum are at most those stated, and the counts add up. So the
+windows of a long text can be checked a part at a time.
+
+Python: none (the file that the kernel checks is cut into parts by it) -/
+theorem unitsCheck_append (a b c : UnitsCertificate α) (a_passes : unitsCheck a = true)
+    (b_passes : unitsCheck b = true) (windows : c.windows = a.windows ++ b.windows)
+    (a_max : a.lossChangeMax ≤ c.lossChangeMax) (b_max : b.lossChangeMax ≤ c.lossChangeMax)
+    (mean : a.lossChangeMean * (a.lossPositions : α) + b.lossChangeMean * (b.lossPositions : α) ≤
+      c.lossChangeMean * (c.lossPositions : α))
+    (sameTop : a.sameTop + b.sameTop = c.sameTop) (sameTop_le : c.sameTop ≤ c.positions) :
+    unitsCheck c = true := by
+  have osc : ∀ x y : List (WindowRecord α),
+      oscillationTotal (x ++ y) = oscillationTotal x + oscillationTotal y := by
+    intro x y
+    induction x with
+    | nil => simp only [List.nil_append, oscillationTotal]; grind
+    | cons w rest ih => simp only [List.cons_append, oscillationTotal, ih]; grind
+  have top : ∀ x y : List (WindowRecord α),
+      sameTopTotal (x ++ y) = sameTopTotal x + sameTopTotal y := by
+    intro x y
+    induction x with
+    | nil => simp only [List.nil_append, sameTopTotal, Nat.zero_add]
+    | cons w rest ih => simp only [List.cons_append, sameTopTotal, ih, Nat.add_assoc]
+  simp only [unitsCheck, Bool.and_eq_true, decide_eq_true_eq, List.all_eq_true] at a_passes b_passes ⊢
+  obtain ⟨⟨⟨a_all, a_sum⟩, a_top⟩, _⟩ := a_passes
+  obtain ⟨⟨⟨b_all, b_sum⟩, b_top⟩, _⟩ := b_passes
+  rw [windows, osc, top, a_top, b_top]
+  refine ⟨⟨⟨fun w hw => ?_, ?_⟩, sameTop⟩, sameTop_le⟩
+  · rcases List.mem_append.mp hw with h | h
+    · exact Std.le_trans (a_all w h) a_max
+    · exact Std.le_trans (b_all w h) b_max
+  · clear osc top a_all b_all a_top b_top windows
+    grind
+
 /-- A matrix certificate that passes the check bounds the output for every input that is no longer
 than the stated radius, whatever the input is.
 
@@ -540,6 +575,10 @@ private abbrev loss : UnitsCertificate Rat where
 example : unitsCheck loss = true := by decide +kernel
 example : unitsCheck { loss with lossChangeMean := 1 / 5 } = false := by decide +kernel
 example : unitsCheck { loss with sameTop := 6 } = false := by decide +kernel
+example : unitsCheck (⟨loss.windows ++ loss.windows, 8, 12, 1 / 2, 1 / 4, 10⟩ :
+    UnitsCertificate Rat) = true :=
+  unitsCheck_append loss loss _ (by decide +kernel) (by decide +kernel) rfl (by decide +kernel)
+    (by decide +kernel) (by decide +kernel) (by decide +kernel) (by decide +kernel)
 example : (1 / 2 : Rat) ≤ loss.lossChangeMax :=
   (unitsCheck_sound loss (by decide +kernel)
     (fun k => ([[1 / 2, 1 / 4], [1 / 4, 0]] : List (List Rat)).getD k []) (by decide +kernel)

@@ -408,9 +408,12 @@ def certify(
     except checker.Refuted as error:
         raise InvariantError(f"certify built a certificate that its own checker refutes: {error}") from error
     if lean:
-        from peelverify.certify.kernel import check_in_kernel
+        from peelverify.certify.kernel import KernelRefused, check_in_kernel
 
-        check_in_kernel(certificate.document)
+        try:
+            check_in_kernel(certificate.document)
+        except KernelRefused as error:
+            raise InvariantError(f"certify built a certificate that the Lean kernel refuses: {error}") from error
     return certificate
 
 

@@ -73,7 +73,8 @@ class Verification:
         if "recompute" in self.reached:
             if self.newer:
                 return f"HOLDS as far as this version reads the file: {self.newer}; all else was computed anew"
-            return "HOLDS: every number was computed anew from these models and tokens"
+            found = "HOLDS: every number was computed anew from these models and tokens"
+            return f"{found}; {self.older}" if self.older else found
         if "signature" in self.reached:
             text = "arithmetic consistent and signed; tied to the holder of the key, not to any model"
         else:
@@ -84,6 +85,13 @@ class Verification:
     def newer(self) -> str:
         """What to say of a file of a newer minor version: its own parts were not checked; empty for all others."""
         return "" if self.certificate is None else checker.newer_parts(self.certificate.document["schema"])
+
+    @property
+    def older(self) -> str:
+        """What to say of a file of the first version, which claims less; empty for all others."""
+        if self.certificate is None or self.certificate.document["schema"] != checker.OLDEST:
+            return ""
+        return "format 1.0 has no pool, unseen text, bounds for every input or enclosed change of loss"
 
     def gate(self, max_loss_change: Fraction | None, min_same_top: Fraction | None) -> None:
         """Add the limits of a pipeline as checks of level "gate"; nothing if the certificate was refuted."""

@@ -117,6 +117,7 @@ def test_an_older_minor_version_is_read(tmp_path: Path) -> None:
     assert old.bound > 0
     assert old.token_bound is None and old.signed("loss_change_mean") is None and old.ties == []
     assert "by at most" in old.claim
+    assert "no pool, unseen text, bounds for every input" in found.older
 
 
 def test_a_newer_minor_version_is_read(drawn, tmp_path: Path) -> None:
@@ -124,7 +125,8 @@ def test_a_newer_minor_version_is_read(drawn, tmp_path: Path) -> None:
     later = resealed(drawn.document | {"schema": "peelverify.certificate/1.7", "added": {"later": "0x1p+0"}})
     path = tmp_path / "later.json"
     path.write_text(json.dumps(later))
-    assert verify(path, lean=False).verdict is Verdict.HOLDS
+    found = verify(path, lean=False)
+    assert (found.verdict, found.older) == (Verdict.HOLDS, "")
     bad = edited(later, ("numbers", "portable"), changed(later["numbers"]["portable"]))
     with pytest.raises(checker.Refuted):
         checker.check(resealed(bad))

@@ -116,6 +116,11 @@ example := unitsCheck_sound (c := units0) (by decide +kernel) (fun _ => []) (by 
   (by decide +kernel)
 example := unitsCheck_sound (c := units1) (by decide +kernel) (fun _ => [1 / 2, 1 / 4])
   (by decide +kernel) (by decide +kernel)
+-- sizes unitsCheck_append: c.windows.length = 0 and c.windows.length = 1; the windows of the record
+example := unitsCheck_append (c := units0) units0 units0 (by decide +kernel) (by decide +kernel) rfl
+  (by decide +kernel) (by decide +kernel) (by decide +kernel) (by decide +kernel) (by decide +kernel)
+example := unitsCheck_append (c := units1) units0 units1 (by decide +kernel) (by decide +kernel) rfl
+  (by decide +kernel) (by decide +kernel) (by decide +kernel) (by decide +kernel) (by decide +kernel)
 -- sizes matrixCheck_sound: c.rows = 0, c.columns = 0, c.factorRows = 0 and
 -- c.rows = 1, c.columns = 1, c.factorRows = 1; the shape of the record
 example := matrixCheck_sound (c := matrix0) (by decide +kernel) (vec [])

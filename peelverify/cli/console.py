@@ -21,7 +21,7 @@ from rich.table import Table
 
 from peelverify.verdict import Verdict, exit_code
 
-__all__ = ["emit_json", "emit_log", "finish", "plain", "progress", "result", "say", "table"]
+__all__ = ["command", "emit_json", "emit_log", "finish", "plain", "progress", "result", "say", "table"]
 
 # all of C0 but tab and newline, DEL, C1, and the marks that turn the direction of text
 _CONTROL = dict.fromkeys(
@@ -55,6 +55,11 @@ def say(text: str) -> None:
 def result(text: str = "") -> None:
     """Print a result to stdout."""
     _console(False).print(plain(text))
+
+
+def command(line: str) -> None:
+    """Print a workflow command, which `peelverify.report.annotations` has escaped, to stdout."""
+    _console(False).print(line.translate(_CONTROL))
 
 
 def emit_json(obj: dict[str, Any]) -> None:

@@ -161,7 +161,7 @@ def verify_command(
             from peelverify.report.findings import findings
 
             for line in (*annotations(findings([subject])), harmless(found.summary)):
-                console.result(line)
+                console.command(line)
         return code
     from peelverify.report.visible import visible
 

@@ -52,13 +52,9 @@ HATCH = {Status.RED: "xx", Status.YELLOW: "//", Status.GREEN: ""}
 HATCH_EDGE = {Status.RED: YES0, Status.YELLOW: GOLD, Status.GREEN: BEST}
 
 
-_LARGEST = 1e300
-"""Larger numbers are not drawn: room above them would not be finite."""
-
-
 def _finite(values: Sequence[float]) -> np.ndarray:
     array = np.asarray(values, dtype=np.float64)
-    return np.where(np.abs(array) <= _LARGEST, array, np.nan)
+    return np.where(np.abs(array) <= 1e300, array, np.nan)  # room above larger ones would not be finite
 
 
 def _scale(axes: Axes, *series: Sequence[float], ratio: float = 50.0) -> bool:

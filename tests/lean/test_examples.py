@@ -421,7 +421,7 @@ GAPS = [
     ("Matrix", "mulVec_matMul (m := 1) (n := 1) (p := 1)", "mulVec_matMul (m := 1) (n := 1) (p := 2)",
      "mulVec_matMul: no example with m = 1, n = 1, p = 1;"),
     ("Certificate", "example : matrix1.rows = 1 ∧ matrix1.columns = 1 ∧ matrix1.factorRows = 1 := ⟨rfl, rfl, rfl⟩\n",
-     "", "matrixCheck_sound: no example with c.rows = 1, c.columns = 1, c.factorRows = 1; add `example := matrixCheck_s"),
+     "", "matrixCheck_sound: no example with c.rows = 1, c.columns = 1, c.factorRows = 1; add `example"),
     ("Certificate", "-- sizes unitsCheck_sound", "-- unitsCheck_sound",
      "unitsCheck_sound: say in tests/lean/examples/Certificate.lean how large c is"),
 ]  # fmt: skip

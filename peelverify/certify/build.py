@@ -37,6 +37,7 @@ from peelverify.certify.pool import Pool, check_count, draw_windows, levels_for
 from peelverify.enclose import Interval, round_up
 from peelverify.enclose.frobenius import root
 from peelverify.errors import InputError, InvariantError, ShapeError
+from peelverify.models.blockwise import WholeModel
 
 __all__ = ["THEOREMS", "Parts", "certify", "compute_parts", "derive_numbers", "kept_blocks", "measure_numbers"]
 
@@ -281,7 +282,13 @@ def compute_parts(
         pool: what the certificate says of the pool that the windows were drawn from; None if there is none.
         with_every_input: also bound every matrix for every input.
         on_progress: called with (done, total, text).
+
+    Raises:
+        InputError: a model in memory whose own logits on these tokens are not those of its parts.
     """
+    for subject in (original, compressed):
+        if subject.directory is None and isinstance(subject.source, WholeModel):
+            subject.source.check_logits(ids)
     numbers, measured, seconds = measure_numbers(original, compressed, kept, ids, batch=batch, on_progress=on_progress)
     extra: dict[str, Any] = dict(measured)
     part = None

@@ -130,6 +130,11 @@ def open_model(
         for key, tensor in sorted({**view.model.state_dict(), **dict(unsaved_buffers(view.model))}.items()):
             total.update(f"{key}:{sha256_of(tensor)}\n".encode())
         files = {"state_dict": total.hexdigest()}
+        if source.attention not in source.attention_choices:
+            raise InputError(
+                f"certify needs attention {' or '.join(source.attention_choices)} in a model in memory, got "
+                f"{source.attention!r}; call its set_attn_implementation first"
+            )
     if isinstance(source, WholeModel):
         source.check_logits()
     facts = {

@@ -21,8 +21,8 @@ from peelverify.models.plain import is_plain, sha256_of, unsaved_buffers
 from peelverify.models.view import ModelView
 
 __all__ = [
-    "LAYOUTS", "Heads", "Layout", "activation_of", "block_differences", "buffers_around", "differences", "heads_of",
-    "norm_epsilon", "own_forward", "rotary_scale", "unbounded_norm",
+    "LAYOUTS", "Heads", "Layout", "activation_of", "block_differences", "differences", "differences_around",
+    "heads_of", "norm_epsilon", "own_forward", "rotary_scale", "unbounded_norm",
 ]
 
 
@@ -130,12 +130,13 @@ def heads_of(block: nn.Module, layout: Layout) -> Heads:
 
 def rotary_scale(view: ModelView) -> Fraction:
     """How much longer the rotary embedding can make a query or key, rounded up: 1 unless lengths are scaled (YaRN)."""
-    found = [
-        abs(Fraction(float(value)))
-        for module in view.model.modules()
-        for key, value in vars(module).items()
-        if key.endswith("attention_scaling") and isinstance(value, (int, float))
-    ]
+    found = []
+    for module in view.model.modules():
+        for key, value in vars(module).items():
+            if key.endswith("attention_scaling"):
+                if not isinstance(value, (int, float)) or not math.isfinite(value):
+                    raise InputError(f"bounds for every input need {key} to be a number, got {_short(value)}")
+                found.append(abs(Fraction(value)))
     return round_up(max([Fraction(1), *found]))  # with a partial embedding the other entries keep their size
 
 
@@ -151,7 +152,8 @@ def _activation_names() -> dict[type, str]:
 
 def activation_of(block: nn.Module, layout: Layout) -> str:
     """Name of the activation that the block has, as `transformers` calls it; of its class if it has no name there."""
-    module = block.get_submodule(layout.activation)
+    owner, _, name = layout.activation.rpartition(".")
+    module = getattr(block.get_submodule(owner), name)  # a plain function has no name there
     return _activation_names().get(type(module), type(module).__name__)
 
 
@@ -180,6 +182,8 @@ _NO_FUNCTION = frozenset({
     "summary_first_dropout",
 })
 """Fields of a configuration that cannot change what a block computes from its weights, when nothing is dropped."""
+_ATTENTION = ("sdpa", "eager")
+"""Implementations whose weights are the softmax of the scores."""
 _NO_FACTS = frozenset({"training", "layer_idx", "gradient_checkpointing"})
 
 
@@ -191,8 +195,7 @@ def own_forward(module: nn.Module) -> list[str]:
     """Modules that compute something else than `torch` or `transformers` wrote: hooks, another forward or class."""
     return [
         f"{name or 'the module'} ({type(part).__name__}) has a hook or a forward pass of its own"
-        for name, part in module.named_modules()
-        if not is_plain(part) or type(part).__module__.partition(".")[0] not in ("torch", "transformers")
+        for name, part in module.named_modules() if not is_plain(part)
     ]
 
 
@@ -255,19 +258,27 @@ def differences(original: ModelView, compressed: ModelView, kept: Sequence[int])
     for own, t in enumerate(kept):
         apart = block_differences(original.blocks[t], compressed.blocks[own])
         found += [f"{text} in block {t}" for text in apart]
-    for name in ("norm", "project"):
+    for name in ("norm", "project", "lm_head"):
         parts = [getattr(view, name) for view in (original, compressed)]
         facts = [{} if part is None else _facts(part) for part in parts]
         found += [f"{text} in the final {name}" for text in _apart(*facts)]
     for view in (original, compressed):
+        if view.config._attn_implementation not in _ATTENTION:
+            found.append(f"attention {_short(view.config._attn_implementation)}, which is none of {_ATTENTION}")
+        if type(view.lm_head) is not nn.Linear:
+            found.append(f"a head of the class {type(view.lm_head).__name__}")
         found += [text for part in (view.norm, view.project, view.lm_head) if part is not None
                   for text in own_forward(part)]
     return found
 
 
-def buffers_around(original: ModelView, compressed: ModelView) -> list[str]:
-    """Unsaved buffers outside the blocks that differ: what a block is given beside its state, such as rotations."""
-    return _apart(*(
+def differences_around(original: ModelView, compressed: ModelView) -> list[str]:
+    """In what two models differ around their blocks, which are given rotations beside the state.
+
+    Unsaved buffers count, and forward passes that were changed, also alike in both.
+    """
+    found = _apart(*(
         {name: sha for name, sha in _buffers(view.model).items() if not name.startswith(f"{view.family.blocks}.")}
         for view in (original, compressed)
     ))
+    return found + own_forward(original.model) + own_forward(compressed.model)

@@ -7,13 +7,31 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as shared
 
 __all__ = ["is_plain", "sha256_of", "unsaved_buffers"]
 
 
+_WRITTEN = ("torch.nn.modules.", "transformers.")
+"""Where the forward passes come from that are known to compute what their names say."""
+
+
 def is_plain(module: nn.Module) -> bool:
-    """Whether a call of the module runs the forward pass of its class and nothing else; parts are not looked at."""
-    return not (module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+    """Whether a call of the module runs a forward pass that `torch.nn` or `transformers` wrote, and nothing else.
+
+    Its own weights must be plain tensors; parts of the module are not looked at.
+    """
+    kind = type(module)
+    hooks = (
+        module._forward_hooks, module._forward_pre_hooks, shared._global_forward_hooks, shared._global_forward_pre_hooks
+    )
+    return (
+        not any(hooks)
+        and "forward" not in vars(module)
+        and module._compiled_call_impl is None
+        and all(str(where).startswith(_WRITTEN) for where in (kind.__module__, kind.forward.__module__))
+        and all(type(p) is nn.Parameter and type(p.data) is Tensor for p in module.parameters(recurse=False))
+    )
 
 
 def unsaved_buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -171,14 +171,32 @@ def _pre_hook(module: torch.nn.Module) -> None:
 
 def _another_forward(module: torch.nn.Module) -> None:
     own = module.forward
-    module.forward = lambda x: own(x) * 3
+    module.forward = lambda *args, **named: own(*args, **named) * 3
 
 
 def _another_class(module: torch.nn.Module) -> None:
     module.__class__ = type("Own", (type(module),), {"__module__": "elsewhere"})
 
 
-@pytest.mark.parametrize("change", [_hook, _pre_hook, _another_forward, _another_class])
+def _compiled(module: torch.nn.Module) -> None:
+    module._compiled_call_impl = lambda x: 3 * module.forward(x)
+
+
+class _Louder(torch.Tensor):
+    """A tensor that computes something of its own."""
+
+
+def _another_tensor(module: torch.nn.Module) -> None:
+    module.weight = torch.nn.Parameter(module.weight.detach().as_subclass(_Louder))
+
+
+def _torch_of_another_kind(module: torch.nn.Module) -> None:
+    module.__class__ = type("Linear", (type(module),), {"__module__": "torch.ao.nn.qat"})
+
+
+@pytest.mark.parametrize(
+    "change", [_hook, _pre_hook, _another_forward, _another_class, _compiled, _torch_of_another_kind]
+)
 @pytest.mark.parametrize("name", ["self_attn.q_proj", "mlp.down_proj", "input_layernorm", "mlp.act_fn"])
 @pytest.mark.parametrize("both", [False, True])
 def test_modules_that_compute_something_of_their_own_get_no_bound(change, name, both, ids) -> None:
@@ -207,7 +225,104 @@ def test_frequencies_that_no_file_holds_count() -> None:
         bound_blocks(WholeModel(one), WholeModel(two), range(3), samples=0, ascents=0)
 
 
-@pytest.mark.parametrize("change", [_hook, _pre_hook, _another_forward])
+def test_weights_that_are_no_plain_tensors_get_no_bound(ids) -> None:
+    """A subclass of tensor may compute anything."""
+    one, two = (ModelView(untrained_family("llama", 0)) for _ in range(2))
+    _another_tensor(two.blocks[1].mlp.up_proj)
+    assert every_input(WholeModel(one), WholeModel(two), range(3), ids[:1])[0]["matrices"] == []
+
+
+def test_a_hook_on_all_modules_leaves_no_bound(ids) -> None:
+    """A global hook of torch, and a forward pass that was exchanged in the class itself."""
+    one, two = (ModelView(untrained_family("llama", 0)) for _ in range(2))
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda module, inputs, output: None)
+    try:
+        assert every_input(WholeModel(one), WholeModel(two), range(3), ids[:1])[0]["matrices"] == []
+    finally:
+        handle.remove()
+    kind, own = type(one.norm), type(one.norm).forward
+    try:
+        kind.forward = lambda self, x: 3 * own(self, x)
+        assert every_input(WholeModel(one), WholeModel(two), range(3), ids[:1])[0]["matrices"] == []
+    finally:
+        kind.forward = own
+    assert every_input(WholeModel(one), WholeModel(two), range(3), ids[:1])[0]["matrices"]
+
+
+@pytest.mark.parametrize("change", ["function", "head"])
+def test_parts_of_another_kind_are_left_out(change, ids) -> None:
+    """An activation that is a function, a head that is no linear map: no bounds, and no crash."""
+    one, two = (ModelView(untrained_family("llama", 0)) for _ in range(2))
+    for view in (one, two):
+        if change == "head":
+            view.model.lm_head = torch.nn.Sequential(view.lm_head)
+        for block in view.blocks if change == "function" else ():
+            del block.mlp.act_fn
+            block.mlp.act_fn = torch.nn.functional.silu
+    part = certify(one.model, two.model, ids[:2], lean=False).document["every_input"]
+    names = {row["name"] for row in part["not_covered"]}
+    assert names == ({"mlp.down_proj"} if change == "function" else {"all", "lm_head"})
+
+
+@torch.no_grad()
+def test_a_forward_pass_of_a_block_alone_is_run_and_kept(ids) -> None:
+    """Somebody's own forward pass of one block counts in the certified error, and is there afterwards."""
+    one, two = (ModelView(untrained_family("llama", 0)) for _ in range(2))
+    _another_forward(two.blocks[1])
+    mine = two.blocks[1].forward
+    certificate = certify(one, two, ids[:2], lean=False)
+    assert two.blocks[1].forward is mine
+    truth = float((two.model(ids[:2]).logits.double() - one.model(ids[:2]).logits.double()).norm())
+    assert float(certificate.direct) == pytest.approx(truth, rel=1e-4)
+    assert truth > 0.1 and certificate.document["every_input"]["matrices"] == []
+
+
+@pytest.mark.parametrize("when", ["long", "token"])
+def test_a_model_that_turns_other_on_the_certified_tokens_is_refused(when, ids) -> None:
+    """A hook on the whole model that sleeps on short texts, or wakes at one token."""
+    one, two = (ModelView(untrained_family("llama", 0)) for _ in range(2))
+    token = int(ids[1, 3])
+
+    def wake(module, args, kwargs):
+        x = kwargs["input_ids"]
+        if (x.shape[1] > 8) if when == "long" else bool((x == token).any() and x.shape[1] > 8):
+            return args, {**kwargs, "input_ids": (x + 1) % 256}
+        return None
+
+    two.model.register_forward_pre_hook(wake, with_kwargs=True)
+    with pytest.raises(InputError, match="own logits differ"):
+        certify(one, two, ids[:2], lean=False)
+
+
+@pytest.mark.parametrize("change", [_hook, _another_forward])
+def test_rotations_that_were_changed_alike_leave_no_bound_of_a_block(change) -> None:
+    """The rotary embedding is outside the blocks, but what it gives scales their scores; so does a scale of its own."""
+    one, two = (ModelView(untrained_family("llama", 0)) for _ in range(2))
+    for view in (one, two):
+        if change is _hook:
+            view.model.model.rotary_emb.register_forward_hook(lambda module, args, out: tuple(9 * x for x in out))
+        else:
+            view.model.model.rotary_emb.attention_scaling = torch.tensor(300.0)
+    with pytest.raises(InputError, match=r"rotary_emb|attention_scaling"):
+        bound_blocks(WholeModel(one), WholeModel(two), range(3), samples=0, ascents=0)
+
+
+def test_attention_that_nobody_knows_is_refused() -> None:
+    """An implementation that somebody registered: neither run as another one, nor believed."""
+    from transformers import AttentionInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    AttentionInterface.register("mine", lambda *a, **k: tuple(3 * x if x is not None else x for x in
+                                                             sdpa_attention_forward(*a, **k)))
+    one, two = (ModelView(untrained_family("llama", 0)) for _ in range(2))
+    two.model.set_attn_implementation("mine")
+    with pytest.raises(InputError, match="set_attn_implementation"):
+        open_model(two)
+    with pytest.raises(InputError, match="attention mine"):
+        bound_blocks(WholeModel(one), WholeModel(two), range(3), samples=0, ascents=0)
+
+
+@pytest.mark.parametrize("change", [_hook, _pre_hook, _another_forward, _compiled])
 @torch.no_grad()
 def test_a_head_that_computes_something_of_its_own_is_not_cut_into_slices(change, ids, monkeypatch) -> None:
     """A head larger than a block is used in slices of its matrix, which know of no hook."""

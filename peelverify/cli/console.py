@@ -13,11 +13,13 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
-    TextColumn,
+    Task,
     TimeElapsedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from peelverify.verdict import Verdict, exit_code
 
@@ -44,7 +46,7 @@ def plain(text: object) -> str:
 
 
 def _console(stderr: bool) -> Console:
-    return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
@@ -88,15 +90,30 @@ def table(title: str, headers: Iterable[str], rows: Iterable[Iterable[object]]) 
     for row in rows:
         grid.add_row(*(plain(cell) for cell in row))
     console = _console(False)
-    if not console.is_terminal:
-        console.width = 160
-    console.print(grid)
+    if console.is_terminal:
+        console.print(grid)
+        return
+    console.width = 160
+    with console.capture() as text:
+        console.print(grid)
+    sys.stdout.write(plain(text.get()))  # a cell that was folded may begin a line
+    sys.stdout.flush()
+
+
+class _Description(ProgressColumn):
+    """What is being done, in one line; names of files may be part of it."""
+
+    def __init__(self) -> None:
+        super().__init__(table_column=Column(no_wrap=True, overflow="ellipsis"))
+
+    def render(self, task: Task) -> Text:
+        return Text(plain(" ".join(task.description.split())))
 
 
 def progress() -> Progress:
     """A progress display on stderr with totals and elapsed time."""
     return Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
+        SpinnerColumn(), _Description(), BarColumn(bar_width=24), MofNCompleteColumn(),
         TimeElapsedColumn(), console=_console(True), transient=False,
     )
 

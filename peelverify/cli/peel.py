@@ -147,7 +147,7 @@ def peel(
     if as_json:
         console.emit_json(series.to_json())
     else:
-        typer.echo(table(series))
+        typer.echo(console.plain(table(series)))
 
 
 def _report(series: CloudSeries, out: Path) -> Path:

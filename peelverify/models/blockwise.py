@@ -204,7 +204,7 @@ class BlockSource:
             return first[0], calls
         finally:
             for block, forward in zip(self.view.blocks, own, strict=True):
-                del block.forward
+                vars(block).pop("forward", None)  # one module may be several blocks
                 if forward is not None:  # somebody's own, on this block alone
                     block.forward = forward
         raise InvariantError(

@@ -277,6 +277,19 @@ def test_a_forward_pass_of_a_block_alone_is_run_and_kept(ids) -> None:
     assert truth > 0.1 and certificate.document["every_input"]["matrices"] == []
 
 
+@torch.no_grad()
+def test_one_module_may_be_several_blocks(ids) -> None:
+    """Blocks that share their weights because they are one module, in one model and, alike, in the other."""
+    views = [ModelView(untrained_family("llama", 0)) for _ in range(2)]
+    for view in views:
+        view.model.model.layers[2] = view.model.model.layers[1]
+    one, two = (ModelView(view.model) for view in views)
+    two.blocks[1].mlp.down_proj.weight += 0.01
+    certificate = certify(one, two, ids[:2], lean=False)
+    truth = float((two.model(ids[:2]).logits.double() - one.model(ids[:2]).logits.double()).norm())
+    assert float(certificate.direct) == pytest.approx(truth, rel=1e-4)
+
+
 @pytest.mark.parametrize("when", ["long", "token"])
 def test_a_model_that_turns_other_on_the_certified_tokens_is_refused(when, ids) -> None:
     """A hook on the whole model that sleeps on short texts, or wakes at one token."""

@@ -236,7 +236,8 @@ class WholeModel(BlockSource):
                 state, calls = embed(window)
             for call, block in zip(calls, self.view.blocks, strict=True):
                 state = call.run(block, state)
-            found, own = self.view.head(state), self.view.model(input_ids=window, use_cache=False).logits
+            own = self.view.model(input_ids=window, use_cache=False, return_dict=True).logits
+            found = self.view.head(state)
             same = found.shape == own.shape and torch.equal(found.nan_to_num(), own.nan_to_num())
             if same and self._in_slices():
                 with self.head() as head:

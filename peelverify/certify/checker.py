@@ -161,16 +161,21 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def read(raw: bytes) -> dict:
-    """Parse a certificate file; numbers are checked later."""
+def load_json(raw: bytes) -> tuple[object, list[str]]:
+    """Strict JSON in UTF-8, within the limits of a certificate, and the floats in it as texts."""
     need(len(raw) <= MAX_BYTES, f"larger than {MAX_BYTES >> 20} MiB", Unreadable)
     need(sum(map(raw.count, (b",", b"[", b"{"))) <= MAX_VALUES, f"more than {MAX_VALUES} values", Unreadable)
     floats: list[str] = []
     try:
-        found = json.loads(raw.decode("utf-8"), parse_float=floats.append, parse_int=_short_int,
-                           parse_constant=floats.append, object_pairs_hook=_unique)
+        return json.loads(raw.decode("utf-8"), parse_float=floats.append, parse_int=_short_int,
+                          parse_constant=floats.append, object_pairs_hook=_unique), floats
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"not JSON ({type(error).__name__})") from None
+
+
+def read(raw: bytes) -> dict:
+    """Parse a certificate file; numbers are checked later."""
+    found, floats = load_json(raw)
     schema = str(found.get("schema") if isinstance(found, dict) else None)
     need(schema.startswith("peelverify.certificate/"), "no peelverify certificate", Unreadable)
     need(_VERSION.match(schema), f"format {schema[:60]!r}; this one reads {SCHEMA}; use a matching peelverify", Newer)

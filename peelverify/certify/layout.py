@@ -17,11 +17,12 @@ from torch import nn
 
 from peelverify.enclose import round_up
 from peelverify.errors import InputError
+from peelverify.models.blockwise import EXACT_ATTENTION
 from peelverify.models.plain import is_plain, sha256_of, unsaved_buffers
 from peelverify.models.view import ModelView
 
 __all__ = [
-    "LAYOUTS", "Heads", "Layout", "activation_of", "block_differences", "differences", "differences_around",
+    "LAYOUTS", "Heads", "Layout", "activation_of", "block_differences", "buffers_around", "differences",
     "heads_of", "norm_epsilon", "own_forward", "rotary_scale", "unbounded_norm",
 ]
 
@@ -182,8 +183,6 @@ _NO_FUNCTION = frozenset({
     "summary_first_dropout",
 })
 """Fields of a configuration that cannot change what a block computes from its weights, when nothing is dropped."""
-_ATTENTION = ("sdpa", "eager")
-"""Implementations whose weights are the softmax of the scores."""
 _NO_FACTS = frozenset({"training", "layer_idx", "gradient_checkpointing"})
 
 
@@ -256,29 +255,24 @@ def differences(original: ModelView, compressed: ModelView, kept: Sequence[int])
             first[key] = list(second[key]) if list(second[key]) == cut else value
     found = _apart(first, second)
     for own, t in enumerate(kept):
-        apart = block_differences(original.blocks[t], compressed.blocks[own])
+        apart = _apart(_facts(original.blocks[t]), _facts(compressed.blocks[own]))
         found += [f"{text} in block {t}" for text in apart]
     for name in ("norm", "project", "lm_head"):
         parts = [getattr(view, name) for view in (original, compressed)]
         facts = [{} if part is None else _facts(part) for part in parts]
         found += [f"{text} in the final {name}" for text in _apart(*facts)]
     for view in (original, compressed):
-        if view.config._attn_implementation not in _ATTENTION:
-            found.append(f"attention {_short(view.config._attn_implementation)}, which is none of {_ATTENTION}")
+        if view.config._attn_implementation not in EXACT_ATTENTION:
+            found.append(f"attention {_short(view.config._attn_implementation)}, which is none of {EXACT_ATTENTION}")
         if type(view.lm_head) is not nn.Linear:
             found.append(f"a head of the class {type(view.lm_head).__name__}")
-        found += [text for part in (view.norm, view.project, view.lm_head) if part is not None
-                  for text in own_forward(part)]
+        found += own_forward(view.model)
     return found
 
 
-def differences_around(original: ModelView, compressed: ModelView) -> list[str]:
-    """In what two models differ around their blocks, which are given rotations beside the state.
-
-    Unsaved buffers count, and forward passes that were changed, also alike in both.
-    """
-    found = _apart(*(
+def buffers_around(original: ModelView, compressed: ModelView) -> list[str]:
+    """Unsaved buffers outside the blocks that differ: what a block is given beside its state, such as rotations."""
+    return _apart(*(
         {name: sha for name, sha in _buffers(view.model).items() if not name.startswith(f"{view.family.blocks}.")}
         for view in (original, compressed)
     ))
-    return found + own_forward(original.model) + own_forward(compressed.model)

@@ -29,8 +29,8 @@ from peelverify.certify.layout import (
     Layout,
     activation_of,
     block_differences,
+    buffers_around,
     differences,
-    differences_around,
     heads_of,
     norm_epsilon,
     own_forward,
@@ -495,7 +495,7 @@ def bound_blocks(
     view = original.view
     same_shape(view, compressed.view, kept)
     _require_covered(view, view.blocks[0])
-    _require_alike(differences(view, compressed.view, kept) + differences_around(view, compressed.view))
+    _require_alike(differences(view, compressed.view, kept) + buffers_around(view, compressed.view))
     ids = torch.zeros((windows, length), dtype=torch.long, device=original.device)
     with original.front(ids) as embed:
         _, calls = embed(ids)

@@ -26,7 +26,10 @@ from peelverify.models.skeleton import give_back_at_once, skeleton, slots
 from peelverify.models.stored import OLD_NAMES, check_sizes, check_stored, damaged
 from peelverify.models.view import ModelView, check_ids
 
-__all__ = ["BlockSource", "Call", "NotStreamable", "StoredMatrix", "StreamedModel", "WholeModel"]
+__all__ = ["EXACT_ATTENTION", "BlockSource", "Call", "NotStreamable", "StoredMatrix", "StreamedModel", "WholeModel"]
+
+EXACT_ATTENTION = ("sdpa", "eager")
+"""Implementations whose weights are the softmax of the scores."""
 
 
 _PIECE = 1 << 20
@@ -119,7 +122,7 @@ class BlockSource:
     @property
     def attention_choices(self) -> tuple[str, ...]:
         """Implementations that compute the same function for this model."""
-        return ("sdpa", "eager") if getattr(type(self.view.model), "_supports_sdpa", False) else ("eager",)
+        return EXACT_ATTENTION if getattr(type(self.view.model), "_supports_sdpa", False) else ("eager",)
 
     @contextmanager
     def front(self, ids: Tensor) -> Iterator[Callable[[Tensor], tuple[Tensor, list[Call]]]]:
@@ -368,7 +371,7 @@ class StreamedModel(BlockSource):
 
         try:
             if path.stat().st_size != self._sizes[path]:  # reading a mapping of a file cut short ends the process
-                raise SafetensorError("its size has changed since it was opened")
+                raise damaged(path, "its size has changed since it was opened")
             handle = safe_open(path, framework="pt")
         except (SafetensorError, OSError) as error:
             raise damaged(path, error) from error

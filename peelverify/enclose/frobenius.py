@@ -4,6 +4,9 @@ Partial sums of at most `BLOCK` products are formed in float64 in whatever order
 obeys the a-priori bound for any summation order. `math.fsum` adds the partial sums exactly and rounds once. The
 result is sharp to about ``BLOCK * 2**-53`` relative, whatever the size of the array.
 
+Squares of float32 arrays are summed by a compiled routine where there is one (`peelverify.enclose.compiled`). It makes
+the same kind of sums, so the same bound holds.
+
 Where squares would overflow or underflow, entries are sorted into classes by magnitude. Each class is scaled
 by its own power of two, which is exact, and the classes are added without rounding.
 """
@@ -19,6 +22,7 @@ import numpy as np
 
 from peelverify.bounds.rounding import gamma, nonneg_sum_lower, nonneg_sum_upper
 from peelverify.enclose.arrays import flat_chunks, require_finite, require_ieee_arithmetic, stored
+from peelverify.enclose.compiled import compiled_squares
 from peelverify.enclose.dyadic import root_of, round_down, round_up, sqrt_lower, sqrt_upper
 from peelverify.errors import ShapeError
 from peelverify.registry import mirrors
@@ -33,7 +37,7 @@ UNIT = Fraction(1, 2**53)
 ETA = Fraction(1, 2**1074)
 _PASS = 64
 """Blocks converted to float64 and squared at a time: few calls, and the converted ones stay in the cache."""
-_FLOAT64 = np.dtype(np.float64)
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _SAFE = 2.0**-300
 """A sum of squares above this has lost nothing that matters to underflow."""
 _CLASSES = ((-1074, -700, 900), (-700, -250, 450), (-250, 250, 0), (250, 700, -450), (700, 1025, -850))
@@ -185,6 +189,10 @@ def _squares(raw: np.ndarray) -> tuple[float, int]:
     The usual case, so kept short. Only a sum above `_SAFE` and below infinity says something.
     """
     flat = raw.ravel("K")
+    if flat.dtype == _FLOAT32:
+        sums_of_squares = compiled_squares()
+        if sums_of_squares is not None:  # n terms have fewer than n roundings, see _squares.c
+            return _total(sums_of_squares(flat, BLOCK)), min(flat.size, BLOCK)
     if flat.size <= BLOCK:
         if flat.dtype.char == "d":
             flat = flat.astype(_FLOAT64, copy=False)  # of the other byte order

@@ -37,6 +37,12 @@ def vectors(length, elements=ANY_FLOAT):
     return hnp.arrays(np.float64, length, elements=elements)
 
 
+def float32_vectors(most=100):
+    """Float32 vectors of any magnitude, shorter and longer than the lanes of the compiled routine."""
+    finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
+    return hnp.arrays(np.float32, st.integers(1, most), elements=finite)
+
+
 def same_length(count, elements=ANY_FLOAT):
     """Several vectors of one length."""
     return st.integers(1, 6).flatmap(lambda n: st.tuples(*[vectors(n, elements)] * count))

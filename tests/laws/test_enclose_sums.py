@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from peelverify.bounds.rounding import gamma, growth, nonneg_sum_upper
-from peelverify.enclose import arrays, frobenius
+from peelverify.enclose import arrays, compiled, frobenius
 from peelverify.enclose.frobenius import (
     UNIT,
     Interval,
@@ -29,7 +29,7 @@ from peelverify.enclose.frobenius import (
 from peelverify.errors import DomainError, NonFiniteError, NumericalError
 
 from .checking import Law, goes_red, hard_cases, law, reaches
-from .float_arrays import MODERATE, dot, entries, matrices, same_length
+from .float_arrays import MODERATE, dot, entries, float32_vectors, matrices, same_length
 from .oracle import root_upper
 from .strategies import HUGE, TINY, portions, signed_portions, sizes
 
@@ -44,11 +44,38 @@ def in_float32(x, y):
     return [float(np.dot(x.astype(np.float32), y.astype(np.float32)))]
 
 
+ROUTINES = [None, *filter(None, [compiled.compiled_squares()])]
+"""What sums the squares of float32 arrays: numpy, and the compiled routine where it was built."""
+
+
 class NormOfFloats(Law):
     """A bound on the Frobenius norm."""
 
     hard = [(THIRDS,), (RAGGED,), (NOISE,), (np.array([1.5e308] * 4),), (np.array([5e-324] * 3),), (np.zeros(2),),
             (NOISE32,), (np.zeros((0, 3)),)]
+
+    @pytest.mark.parametrize("found", ROUTINES)
+    @law
+    @given(float32_vectors())
+    @hard_cases([(NOISE32,), (THIRDS.astype(np.float32),), (np.full(33, 2.0**-149, np.float32),),
+                 (np.full(97, 3e38, np.float32),), (np.array([3e38, 1e-45, 1 / 3], np.float32),)])
+    def test_holds_of_float32(self, found, array):
+        """At any magnitude and length, whoever sums the squares."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(frobenius, "compiled_squares", lambda: found)
+            self.check(self.function, array)
+
+    def test_needs_a_routine_in_float64(self, monkeypatch):
+        """A routine that sums in float32 makes a bound wrong; the probe refuses it."""
+        monkeypatch.setattr(frobenius, "compiled_squares", lambda: lambda array, block: in_float32(array, array))
+        wrong = 0
+        for seed in range(8):
+            try:
+                self.check(self.function, np.random.default_rng(seed).standard_normal(5000, dtype=np.float32))
+            except AssertionError:
+                wrong += 1
+        assert wrong > 0
+        assert not compiled.sums_are_right(lambda array, block: in_float32(array, array))
 
     def test_needs_its_hypothesis(self, monkeypatch):
         """With sums in float32 the stated error is not kept, and a bound is wrong; NaN has no norm."""

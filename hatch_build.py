@@ -90,7 +90,7 @@ class CustomBuildHook(BuildHookInterface):
         except Exception as error:
             self.app.display_warning(
                 f"no routine for float32 norms could be compiled ({type(error).__name__}: {error}); "
-                "peelverify works without it, only such norms take three to five times as long"
+                "peelverify works without it, only such norms take up to five times as long"
             )
             return
         if version == "editable":

@@ -1,6 +1,6 @@
 """The compiled sums of squares of float32 arrays, where they were built and a probe finds them right.
 
-They are optional: without them `frobenius.py` does the same with numpy, three to five times slower.
+They are optional: without them `frobenius.py` does the same with numpy, up to five times slower.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def _frame(value: Any, key: str = "", measured: bool = False) -> Any:
         return {k: _frame(v, k, measured or k == "measured") for k, v in value.items()}
     if isinstance(value, list):
         return [_frame(v, "", measured) for v in value]
-    moves = isinstance(value, str) and (measured or checker._NUMBER.match(value))
+    moves = isinstance(value, str) and (measured or checker.NUMBER.match(value))
     return "a number" if moves else value
 
 

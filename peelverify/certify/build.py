@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from peelverify.bounds.counting import kth_largest
-from peelverify.certify import checker
-from peelverify.certify.checker import parse, spell
+from peelverify.certify import checker, shape
+from peelverify.certify.checker import parse
 from peelverify.certify.everyinput import every_input
+from peelverify.certify.exact import round_out, spell
 from peelverify.certify.file import Certificate
 from peelverify.certify.identity import (
     Subject,
@@ -85,7 +86,7 @@ def _pair(interval: Interval) -> list[str]:
 
 def _signed(interval: Interval) -> list[str]:
     """Outward 64-bit rounding of an interval of any sign."""
-    return [spell(x) for x in checker.round_out(interval.lo, interval.hi)]
+    return [spell(x) for x in round_out(interval.lo, interval.hi)]
 
 
 def _decimal(x: float) -> str:
@@ -168,7 +169,7 @@ def _finish_units(units: dict[str, Any], windows: int, length: int) -> None:
     derived = {}
     for name in ("loss_change", "loss_change_theorem", "kl"):
         sums = (sum(pair[i] for pair in ends[name]) for i in (0, 1))
-        derived[f"{name}_mean"] = checker.round_out(*(x / count for x in sums))
+        derived[f"{name}_mean"] = round_out(*(x / count for x in sums))
     for name, choose in (("loss_change_largest", max), ("loss_change_smallest", min), ("kl_largest", max)):
         derived[name] = choose(lo for lo, _ in ends[name]), choose(hi for _, hi in ends[name])
     mean = derived["loss_change_mean"]
@@ -244,7 +245,7 @@ def derive_unseen(numbers: dict[str, Any], ids: Tensor, pool: dict[str, Any]) ->
         mean = kth_largest(changes, k) / (length - 1)
         levels.append({
             "k": k, "of": windows + 1, "error": spell(kth_largest(errors, k)),
-            "loss_change": spell(checker.round_out(mean, mean)[1]),
+            "loss_change": spell(round_out(mean, mean)[1]),
         })
     return {"levels": levels, "distinct_tokens": int(ids.unique().numel())}
 
@@ -409,7 +410,7 @@ def certify(
     certificate = Certificate.seal(body, describe_host())
     certificate.seconds = {"open_and_hash": opened, **parts.seconds}
     try:
-        checker.check(checker.read(certificate.text().encode("ascii")))
+        shape.check(checker.read(certificate.text().encode("ascii")))
     except checker.Unreadable as error:
         raise InputError(f"the certificate would be {error}, which no reader takes; give fewer windows") from error
     except checker.Refuted as error:

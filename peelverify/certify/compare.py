@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from peelverify.certify import checker
+from peelverify.certify import checker, shape
 from peelverify.certify.checker import above
 from peelverify.certify.file import Certificate, between
 from peelverify.errors import InputError
@@ -128,7 +128,7 @@ def compare(a: Certificate, b: Certificate) -> dict[str, Any]:
         checker.Refuted: if one of them contradicts itself.
     """
     for certificate in (a, b):
-        checker.check(certificate.document)
+        shape.check(certificate.document)
     one, two = a.document["subject"], b.document["subject"]
     incomparable = []
     if one["tokens"]["sha256"] != two["tokens"]["sha256"]:

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from peelverify.certify.checker import round_up, spell
+from peelverify.certify.checker import round_up
+from peelverify.certify.exact import spell
 from peelverify.certify.layout import (
     LAYOUTS,
     Heads,

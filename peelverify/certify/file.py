@@ -47,12 +47,9 @@ class Certificate:
 
     @classmethod
     def seal(cls, body: dict[str, Any], host: dict[str, Any]) -> Certificate:
-        """Add host notes and digests to the body of a certificate."""
-        return cls({
-            **body,
-            "host": host,
-            "integrity": {"claim_sha256": checker.digest(body), "host_sha256": checker.digest(host)},
-        })
+        """Add host notes and digests to the body of a certificate, and make it what a reader of the file gets."""
+        integrity = {"claim_sha256": checker.digest(body), "host_sha256": checker.digest(host)}
+        return cls(json.loads(json.dumps({**body, "host": host, "integrity": integrity})))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Certificate:

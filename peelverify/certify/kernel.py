@@ -12,7 +12,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from peelverify.certify import checker
+from peelverify.certify import checker, shape
 from peelverify.certify.checker import parse
 from peelverify.errors import ToolchainError
 
@@ -42,7 +42,7 @@ def _enclosure(pair: list[str]) -> str:
 
 
 def lean_source(document: dict[str, Any]) -> str:
-    """The Lean file for a certificate that `peelverify.certify.checker.check` has accepted.
+    """The Lean file for a certificate that `peelverify.certify.shape.check` has accepted.
 
     Args:
         document: a parsed certificate.
@@ -50,7 +50,7 @@ def lean_source(document: dict[str, Any]) -> str:
     Returns:
         Text of a Lean module that imports the proofs and states two examples.
     """
-    bounds = checker.check(document)
+    bounds = shape.check(document)
     numbers = document["numbers"]
     blocks = ",\n     ".join(
         f"⟨{_enclosure(b['propagated'])}, {_enclosure(b['introduced'])}, {_enclosure(b['error'])}, "

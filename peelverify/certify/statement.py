@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from peelverify.certify import checker
+from peelverify.certify import checker, shape
 from peelverify.certify.agree import difference
 from peelverify.certify.file import Certificate
 from peelverify.errors import ArtifactError, InputError
@@ -37,7 +37,7 @@ def statement(certificate: Certificate) -> dict[str, Any]:
     """
     if certificate.file_sha256 is None:
         raise InputError("statement needs a certificate read from its file, got one in memory; save and load it first")
-    checker.check(certificate.document)
+    shape.check(certificate.document)
     document = certificate.document
     numbers = document["numbers"]
     subject = [{"name": "certificate", "digest": {"sha256": certificate.file_sha256}}]
@@ -111,7 +111,7 @@ def _read(path: str | os.PathLike[str], what: str) -> bytes:
 
 def _json(raw: bytes) -> Any:
     found, floats = checker.load_json(raw)
-    checker.no_floats(floats)
+    checker.need(not floats, "a JSON float, which is not exact")
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from peelverify.certify import agree, checker
+from peelverify.certify import agree, checker, shape
 from peelverify.certify.file import Certificate, above
 from peelverify.errors import InputError
 from peelverify.verdict import Verdict, worst
@@ -146,7 +146,7 @@ def verify(
     found = Verification()
     try:
         certificate = Certificate.load(path)
-        bounds = checker.check(certificate.document)
+        bounds = shape.check(certificate.document)
     except checker.Newer as error:
         found._add("arithmetic", "format", Verdict.INCONCLUSIVE, str(error))
         return found

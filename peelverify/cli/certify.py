@@ -132,7 +132,8 @@ def lines(certificate: Any) -> list[str]:
 
 def summary(certificate: Any, path: Path) -> dict:
     """The main numbers of a certificate for ``--json``; exact numbers as strings."""
-    from peelverify.certify.checker import parse, spell
+    from peelverify.certify.checker import parse
+    from peelverify.certify.exact import spell
     from peelverify.certify.file import above, exact_decimal
 
     same, positions = certificate.same_top

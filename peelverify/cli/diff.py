@@ -26,7 +26,7 @@ def diff_command(
 
     Example: peelverify diff base-4bit.cert.json base-3bit.cert.json
     """
-    from peelverify.certify import checker
+    from peelverify.certify import checker, shape
     from peelverify.certify.compare import compare
     from peelverify.certify.file import Certificate
 
@@ -34,7 +34,7 @@ def diff_command(
     for path in (a, b):
         try:
             certificate = Certificate.load(path)
-            checker.check(certificate.document)
+            shape.check(certificate.document)
         except (checker.Newer, checker.Refuted) as error:
             word = "cannot be read" if isinstance(error, checker.Newer) else "is refuted"
             if json:

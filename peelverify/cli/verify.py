@@ -31,12 +31,12 @@ def evidence_for(certificate: Path | str, original: str, texts: list[Path] | Non
 
     Empty if the certificate needs neither, or contradicts itself, which `verify` reports.
     """
-    from peelverify.certify import Certificate, checker
+    from peelverify.certify import Certificate, checker, shape
     from peelverify.cli.inputs import text_windows, window_pool
 
     try:
         document = Certificate.load(certificate).document
-        checker.check(document)
+        shape.check(document)
     except (checker.Newer, checker.Refuted):
         return {}
     windows, length = document["subject"]["tokens"]["shape"]

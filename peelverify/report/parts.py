@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from peelverify.certify import checker
+from peelverify.certify.exact import spell
 from peelverify.certify.file import Certificate, exact_decimal
 from peelverify.report.present import Shown, at_most, decimal_or_none, seen_or_none
 from peelverify.report.visible import pretty, upwards
@@ -24,7 +25,7 @@ def _span(pair: tuple[Fraction, Fraction] | None, unit: str = "", digits: int = 
     if not signed:
         low, high = low.removeprefix("+"), high.removeprefix("+")
     text = pretty(low) if low == high else f"{pretty(low)} to {pretty(high)}"
-    return Shown(text, "certified", "", unit, f"{checker.spell(pair[0])} {checker.spell(pair[1])}")
+    return Shown(text, "certified", "", unit, f"{spell(pair[0])} {spell(pair[1])}")
 
 
 def present_parts(certificate: Certificate) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from peelverify.certify import checker
+from peelverify.certify.exact import spell
 from peelverify.certify.file import Certificate
 from peelverify.certify.verification import LEVELS, Verification
 from peelverify.report import plots
@@ -52,7 +53,7 @@ class Shown:
 def _spelled(value: Fraction) -> str:
     """The exact value: as the certificate spells it, or as a fraction where a quotient is no dyadic number."""
     dyadic = not value.denominator & (value.denominator - 1)
-    return checker.spell(value) if dyadic else f"{value.numerator}/{value.denominator}"
+    return spell(value) if dyadic else f"{value.numerator}/{value.denominator}"
 
 
 def at_most(value: Fraction, *, digits: int = 6, unit: str = "", field: str = "") -> Shown:

@@ -6,7 +6,8 @@ import copy
 from fractions import Fraction
 
 from peelverify.certify import checker
-from peelverify.certify.checker import parse, round_out, round_up, spell
+from peelverify.certify.checker import parse, round_up
+from peelverify.certify.exact import round_out, spell
 
 
 def seal(document: dict) -> dict:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
+import jsonschema
 import pytest
 
-from peelverify.certify import checker
+from peelverify.certify import checker, verify
+from peelverify.errors import ArtifactError
+from peelverify.verdict import Verdict
 from tests.attacks.registry import attacks_of
 
 CODES = {"arithmetic": 1, "parser": 2}
@@ -35,7 +40,7 @@ def test_the_untouched_certificate_is_accepted(target) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("attack", attacks_of("on_files"), ids=lambda a: a.name)
+@pytest.mark.parametrize("attack", [a for a in attacks_of("on_files") if a.layer in CODES], ids=lambda a: a.name)
 def test_it_is_refused_offline(attack, target, tmp_path: Path, timed) -> None:
     """The exit status of its layer, one line, no traceback."""
     path = tmp_path / "bad.cert.json"
@@ -45,6 +50,29 @@ def test_it_is_refused_offline(attack, target, tmp_path: Path, timed) -> None:
     assert done.returncode == CODES[attack.layer], (done.returncode, done.stdout, done.stderr)
     assert len((done.stdout + done.stderr).strip().splitlines()) == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("attack", attacks_of("on_files"), ids=lambda a: a.name)
+def test_verify_refuses_it_without_models(attack, target, tmp_path: Path, timed) -> None:
+    """Schema and arithmetic together refute all of them; what is no certificate is an error that says so."""
+    path = tmp_path / "bad.cert.json"
+    path.write_bytes(attack.run(target.copy()))
+    with timed(attack):
+        if attack.layer == "parser":
+            with pytest.raises(ArtifactError):
+                verify(path, lean=False)
+            return
+        found = verify(path, lean=False)
+    assert found.verdict is Verdict.VIOLATED and found.certificate is None
+    assert "\n" not in found.summary and len(found.summary) < 500
+
+
+@pytest.mark.parametrize("attack", [a for a in attacks_of("on_files") if a.layer == "schema"], ids=lambda a: a.name)
+def test_any_validator_refuses_it(attack, target) -> None:
+    """The schema alone does it, in the validator that most Python programs use."""
+    schema = json.loads((resources.files("peelverify.certify") / "schema.json").read_text(encoding="utf-8"))
+    validator = jsonschema.Draft202012Validator(schema)
+    assert validator.is_valid(target.copy()) and not validator.is_valid(json.loads(attack.run(target.copy())))
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:

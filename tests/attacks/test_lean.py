@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from peelverify.certify.checker import Refuted
 from peelverify.certify.kernel import lean_source
 from peelverify.errors import InputError
 from peelverify.lean.examples import Call, Claim, kernel_examples
@@ -31,18 +32,20 @@ def test_no_file_is_generated(attack, timed) -> None:
 
 
 def test_only_numbers_of_a_certificate_reach_lean(target) -> None:
-    """Hostile names, hashes' neighbours and theorems change not one character of the file for the kernel."""
+    """Hostile names and settings change not one character of the file for the kernel; theorems have no such names."""
     document = target.copy()
     evil = "-/ axiom evil : False\n#eval 1 --"
     for role in ("original", "compressed"):
         document["subject"][role]["name"] = document["subject"][role]["family"] = evil
-    document["theorems"][0]["name"] = evil
     document["subject"]["numerics"]["states"] = document["subject"]["numerics"]["attention"] = evil
     document["every_input"]["matrices"][0]["name"] = evil
     forged = rederive(document)
     source = lean_source(forged)
     assert source == lean_source(json.loads(json.dumps(target.document)))
     assert not re.search(r"axiom|sorry|#eval|native|unsafe|macro|elab|evil", source)
+    document["theorems"][0]["name"] = evil
+    with pytest.raises(Refuted, match=r"^theorems\[0\]\.name: "):
+        lean_source(rederive(document))
 
 
 def test_the_kernel_refuses_a_chain_that_is_too_small(target, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from peelverify.certify import Certificate, certify, checker, verify
-from peelverify.certify.checker import parse, spell
+from peelverify.certify.checker import parse
+from peelverify.certify.exact import spell
 from peelverify.certify.file import above
 from peelverify.certify.measure import Plan, measure_pair
 from peelverify.errors import ArtifactError, InputError, ShapeError

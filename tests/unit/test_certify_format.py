@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from peelverify.bounds import exponential
 from peelverify.certify import Certificate, certify, checker, verify
-from peelverify.certify.checker import exp_out, parse, round_out, spell
+from peelverify.certify.checker import exp_out, parse
+from peelverify.certify.exact import round_out, spell
 from peelverify.certify.pool import Pool
 from peelverify.data import builtin_text, windows
 from peelverify.models.small import byte_tokenizer

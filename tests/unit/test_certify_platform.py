@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from peelverify.certify import agree, verify
-from peelverify.certify.checker import parse, round_up, spell
+from peelverify.certify.checker import parse, round_up
+from peelverify.certify.exact import spell
 from peelverify.certify.file import Certificate
 from peelverify.models import load_model, save_model
 from peelverify.verdict import Verdict

@@ -16,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from peelverify.certify import checker
+from peelverify.certify.exact import spell
 from peelverify.errors import ArtifactError
 from peelverify.report import plots
 from peelverify.report.html import Pair, render_report, write_report
@@ -224,7 +225,7 @@ def test_numbers_are_those_of_the_certificate(full: str) -> None:
     """Every number with a field name carries the exact number of the certificate."""
     certificate = sample_certificate()
     fields = {a["data-field"]: a["value"] for _, a in Page(full).all("data") if "data-field" in a}
-    spelled = checker.spell
+    spelled = spell
     assert fields["pair-1.bound"] == spelled(certificate.bound)
     assert fields["pair-1.direct"] == spelled(certificate.direct)
     assert fields["pair-1.chain"] == spelled(certificate.chain)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from peelverify.certify import checker
-from peelverify.certify.checker import round_up, spell
+from peelverify.certify.checker import round_up
+from peelverify.certify.exact import spell
 from peelverify.certify.file import Certificate
 from peelverify.certify.verification import Verification, verify
 from peelverify.verdict import Verdict

@@ -233,9 +233,9 @@ def check_units(units: dict, windows: int, length: int, *, full: bool) -> None:
     largest, sums = ([size(row[name]) for row in rows] for name in ("oscillation_max", "oscillation_sum"))
     for row, worst, part in zip(rows, largest, sums, strict=True):
         need(worst <= part <= worst * scored * (1 + WIDTH), "oscillations of a window do not fit")
-        at = row["tied_at"] if full else [*range(whole(row["tied"], 0, length))]
+        at = row["tied_at"] if full else []
         need(at == sorted(set(at)) and all(whole(i) < length for i in at), "tied positions out of order or range")
-        tied += len(at)
+        tied += len(at) if full else whole(row["tied"], 0, length)
     follows(units, loss_change_max=max(largest), loss_change_mean=round_up(total(sums) / (windows * scored)),
             same_top=sum(whole(row["same_top"], 0, length) for row in rows), tied=tied, positions=windows * length)
 
@@ -307,7 +307,7 @@ def _check(cert: dict) -> dict[str, Fraction]:
     need(cert["integrity"] == stated, "the digest does not fit: the file was edited or damaged")
     subject, numbers, full = cert["subject"], cert["numbers"], cert["schema"] != OLDEST
     (windows, length), ids = map(whole, subject["tokens"]["shape"]), subject["tokens"].get("ids")
-    need(1 <= windows <= MAX_WINDOWS and length >= 2, "bad number or length of windows")
+    need(1 <= windows <= MAX_WINDOWS and 2 <= length <= 1 << 24, "bad number or length of windows")
     if ids is not None:
         need([len(row) for row in ids] == [length] * windows, "token ids do not fit their shape")
         need(subject["tokens"]["sha256"] == digest([list(map(whole, row)) for row in ids]), "token ids do not fit")

@@ -37,6 +37,7 @@ def doctor(
             mend = "pip install 'peelverify[test]'" if name in _TESTING else "pip install peelverify"
             rows.append((name, "missing" if name in _PACKAGES else "missing (tests only)", mend))
     rows.extend(_arithmetic())
+    rows.append(_compiled())
     rows.append(_lean())
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     rows.append((
@@ -65,6 +66,14 @@ def _arithmetic() -> list[tuple[str, str, str]]:
         found, mend = str(error).split("; ", 1)
         return [("arithmetic", f"broken: {found.split(', got ')[-1]}", mend)]
     return [("arithmetic", "IEEE 754: to nearest, gradual underflow", "")]
+
+
+def _compiled() -> tuple[str, str, str]:
+    from peelverify.enclose.compiled import compiled_squares
+
+    if compiled_squares() is not None:
+        return ("float32 norms", "compiled", "")
+    return ("float32 norms", "numpy, slower", "for speed only: install again where a C compiler is found")
 
 
 def _lean() -> tuple[str, str, str]:

@@ -331,6 +331,16 @@ def pool_of_four_thousand_million_windows(d):
     return _pool_of(d, 1 << 32)
 
 
+@attack("arithmetic")
+def a_million_million_ties_in_the_oldest_version(d):
+    """Version 1.0 counts ties instead of listing them; the windows are said to be as long as 2**24 tokens allow."""
+    rows = d["numbers"]["units"]["windows"]
+    d = {"schema": "peelverify.certificate/1"} | {k: d[k] for k in d if k not in ("schema", "unseen", "every_input")}
+    d["subject"]["tokens"] = {"shape": [len(rows), 1 << 24], "sha256": "a" * 64}
+    d["numbers"]["units"]["windows"] = [row | {"tied": 1 << 24} for row in rows]
+    return _raw(d)
+
+
 @attack("parser")
 def nested_a_million_deep(d):
     """A million brackets."""

@@ -13,6 +13,7 @@ import pytest
 
 from peelverify.cli import doctor as doctor_module
 from peelverify.cli.app import main
+from peelverify.enclose.compiled import compiled_squares
 from peelverify.errors import ToolchainError
 
 
@@ -24,6 +25,14 @@ def test_doctor_names_what_is_there(capsys) -> None:
     states = {row["name"]: row["state"] for row in found["found"]}
     assert "torch" in states
     assert "Lean 4.28.0" in states["lean"]
+    assert states["float32 norms"] == ("compiled" if compiled_squares() else "numpy, slower")
+
+
+def test_doctor_says_that_the_compiled_routine_is_missing(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """It is for speed only, so its absence is no fault."""
+    monkeypatch.setattr("peelverify.enclose.compiled.compiled_squares", lambda: None)
+    assert main(["doctor"]) == 0
+    assert "for speed only" in " ".join(capsys.readouterr().out.split())
 
 
 def test_doctor_names_what_is_missing_and_how_to_mend_it(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -202,10 +202,10 @@ def _squares(raw: np.ndarray) -> tuple[float, int]:
         except (RuntimeWarning, FloatingPointError):  # a signalling NaN, where warnings are errors
             return np.nan, flat.size
         return float(flat.dot(flat)), flat.size
-    if flat.dtype != _FLOAT64:
-        return _narrow_sum(flat), BLOCK
+    if flat.dtype.char != "d":
+        return _converted_sum(flat), BLOCK
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        return _total(_block_sums(flat, flat)), BLOCK
+        return (_total(_block_sums(flat, flat)) if flat.dtype == _FLOAT64 else _converted_sum(flat)), BLOCK
 
 
 _rooms: list[np.ndarray] = []
@@ -219,10 +219,10 @@ def _make_room() -> np.ndarray:
     return room[skip : skip + _PASS * BLOCK].reshape(_PASS, BLOCK)
 
 
-def _narrow_sum(flat: np.ndarray) -> float:
+def _converted_sum(flat: np.ndarray) -> float:
     """Sum of squares of many entries, as computed, block by block; some blocks at a time become float64.
 
-    Squares of the narrow types neither overflow nor underflow in float64, so nothing has to be silenced.
+    Squares of the narrow types neither overflow nor underflow in float64, so for them nothing has to be silenced.
     """
     whole = flat.size - flat.size % BLOCK
     blocks = flat[:whole].reshape(-1, BLOCK)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import io
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,25 @@ def test_the_checker_imports_only_the_standard_library() -> None:
         elif isinstance(node, ast.ImportFrom):
             names.add((node.module or "").split(".")[0])
     assert names <= set(sys.stdlib_module_names)
+
+
+def code_lines(source: str) -> int:
+    """Lines that hold code: neither blank nor a comment nor a docstring."""
+    documented, lines = set(), set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False):
+            documented |= {*range(node.body[0].lineno, node.body[0].end_lineno + 1)}
+    layout = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in layout:
+            lines |= {*range(token.start[0], token.end[0] + 1)}
+    return len(lines - documented)
+
+
+def test_the_checker_stays_short_enough_to_read() -> None:
+    """What the README says of it; who audits it reads every line."""
+    assert code_lines('"""Text."""\n\n# remark\nx = [\n    1,\n]\n') == 3
+    assert 200 < code_lines((ROOT / "certify" / "checker.py").read_text(encoding="utf-8")) <= 250
 
 
 def test_no_file_is_too_long() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +28,10 @@ from tests.oracle import exactly
 from tests.oracle.exactly import integers, value
 
 BATCH = 500
+EVERY = 5.0
+"""Seconds between two writings of the state."""
+SCHEMA = "peelverify.soak/2"
+"""States of schema 1 counted a batch that was cut short twice, and are refused."""
 DTYPES = (np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 LAYOUTS = ("C", "F", "strided", "reversed", "swapped", "readonly")
 
@@ -65,6 +70,16 @@ class Tally:
                 entry["tightest"] = distance
             elif distance > entry["loosest"]:
                 entry["loosest"] = distance
+
+    def plus(self, other: Tally) -> Tally:
+        """The counts of both, as a new tally; nothing changes in either."""
+        kinds = dict(self.kinds)
+        for kind, entry in other.kinds.items():
+            ours = self.kinds.get(kind, {"bounds": 0, "tightest": None, "loosest": None})
+            low, high = ([x for x in (ours[end], entry[end]) if x is not None] for end in ("tightest", "loosest"))
+            kinds[kind] = {"bounds": ours["bounds"] + entry["bounds"], "tightest": min(low, default=None),
+                           "loosest": max(high, default=None)}
+        return Tally(kinds)
 
     def both(self, kind: str, low: Fraction, truth: Number, high: Fraction, scale: Number | None = None) -> None:
         """Check low <= truth <= high, in whole numbers, and count both; `scale` is what a distance is relative to."""
@@ -284,6 +299,8 @@ def batch(seed: int, number: int, tally: Tally, size: int = BATCH) -> None:
 
         try:
             check(tally, rng, make, number % 10 == 0 and index % 8 == 0)
+        except (ImportError, MemoryError):  # says nothing about a bound
+            raise
         except Exception as error:
             raise Wrong(
                 f"seed {seed}, batch {number}, case {index}, {check.__name__}, {dtype}, kind {kind}: {error!r}; arrays "
@@ -294,17 +311,20 @@ def batch(seed: int, number: int, tally: Tally, size: int = BATCH) -> None:
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write the state through a temporary file, so that it is whole at any time."""
     partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(state, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
 
 
 def load(path: Path | None, seed: int) -> dict[str, Any]:
     """The state to go on with; a file of another seed or schema is refused."""
     if path is None or not path.exists():
-        return {"schema": "peelverify.soak/1", "seed": seed, "cases": 0, "pairs": 0, "kinds": {}, "seconds": 0.0}
+        return {"schema": SCHEMA, "seed": seed, "cases": 0, "pairs": 0, "kinds": {}, "seconds": 0.0}
     state = json.loads(path.read_text(encoding="utf-8"))
-    if state.get("schema") != "peelverify.soak/1" or state.get("seed") != seed:
-        raise SystemExit(f"{path} is not a state of seed {seed}; give another --state or --seed")
+    if state.get("schema") != SCHEMA or state.get("seed") != seed:
+        raise SystemExit(f"{path} is not a state of seed {seed} and schema {SCHEMA}; give another --state or --seed")
     return state
 
 
@@ -329,16 +349,19 @@ def run(
         Wrong: the first bound on the wrong side.
     """
     state = load(state_file, seed)
-    tally = Tally(state["kinds"])
-    state["kinds"] = tally.kinds
+    if state["pairs"] < pairs:
+        from tests.oracle.pairs import check_pair  # a missing module shows before the long work
     begin = told = time.perf_counter()
     before = state["seconds"]
 
-    def due() -> bool:
-        nonlocal told
+    def count(unit: str, size: int, tally: Tally) -> bool:
+        """Take a finished piece into the state; True once the time is up."""
+        nonlocal state, told
         now = time.perf_counter()
-        state["seconds"] = round(before + now - begin, 1)
-        if now - told > 5:
+        # one assignment: whenever the run is stopped, a piece is counted with its bounds or not at all
+        state = {**state, unit: state[unit] + size, "kinds": Tally(state["kinds"]).plus(tally).kinds,
+                 "seconds": round(before + now - begin, 1)}
+        if now - told > EVERY:
             told = now
             if state_file:
                 save(state_file, state)
@@ -348,18 +371,14 @@ def run(
     late = False
     try:
         while state["cases"] < cases and not late:
-            batch(seed, state["cases"] // BATCH, tally)
-            state["cases"] += BATCH
-            late = due()
-        if state["pairs"] < pairs and not late:
-            from tests.oracle.pairs import check_pair
-
-            while state["pairs"] < pairs and not late:
-                check_pair(tally, np.random.default_rng([seed, 1, state["pairs"]]))
-                state["pairs"] += 1
-                late = due()
+            found = Tally()
+            batch(seed, state["cases"] // BATCH, found)
+            late = count("cases", BATCH, found)
+        while state["pairs"] < pairs and not late:
+            found = Tally()
+            check_pair(found, np.random.default_rng([seed, 1, state["pairs"]]))
+            late = count("pairs", 1, found)
     finally:
-        due()
         if state_file:
             save(state_file, state)
     return state
@@ -404,7 +423,7 @@ def page(state: dict[str, Any]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; 0 if every bound was on its side, 1 if one was not."""
+    """Command line; 0 if every bound was on its side, 1 if one was not, 2 for what is missing, 130 when stopped."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=1_000_000, help="enclosure cases in all (default 1,000,000)")
     parser.add_argument("--pairs", type=int, default=1_000, help="model pairs in all (default 1,000)")
@@ -419,6 +438,13 @@ def main(argv: list[str] | None = None) -> int:
     except Wrong as error:
         print(f"WRONG: {error}")
         return 1
+    except ImportError as error:
+        print(f"soak needs all of the development requirements, got {error}; install them and run the same command",
+              file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"stopped; the same command goes on from {arguments.state}", file=sys.stderr)
+        return 130
     print(summary(state))
     for row in table(state):
         print("{:36} {:>9} {:>10} {:>10}".format(*row))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 
 import numpy as np
@@ -49,6 +52,109 @@ def test_a_run_goes_on_where_it_stopped(tmp_path) -> None:
     assert resumed["kinds"] == whole["kinds"] == json.loads(path.read_text())["kinds"]
     with pytest.raises(SystemExit, match="not a state of seed 6"):
         soak.run(cases=1000, pairs=0, seconds=None, seed=6, state_file=path)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of 15 cases, and the state written after every one."""
+    monkeypatch.setattr(soak, "BATCH", 15)
+    monkeypatch.setattr(soak.batch, "__defaults__", (15,))
+    monkeypatch.setattr(soak, "EVERY", -1.0)
+
+
+SMALL = {"cases": 45, "pairs": 2, "seconds": None, "seed": 5}
+
+
+@contextmanager
+def stopped_at_line(number: int, stop: BaseException) -> Iterator[list[int]]:
+    """Raise at so many executed lines of the soak, as Ctrl-C does at any of them; the list has the count so far."""
+    seen, before = [0], sys.gettrace()
+
+    def local(frame, event, argument):
+        if event == "line":
+            seen[0] += 1
+            if seen[0] == number:
+                raise stop
+        return local
+
+    sys.settrace(lambda frame, event, argument: local if frame.f_code.co_filename == soak.__file__ else None)
+    try:
+        yield seen
+    finally:
+        sys.settrace(before)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), ModuleNotFoundError("no module")], ids=["Ctrl-C", "error"])
+def test_a_run_that_is_cut_short_anywhere_counts_nothing_twice(stop: BaseException, small: None, tmp_path) -> None:
+    """The table after two interruptions, at any of the lines of a run, is that of a run without any."""
+    path = tmp_path / "state.json"
+    with stopped_at_line(0, stop) as lines:
+        whole = soak.run(**SMALL, state_file=path)
+    rng = np.random.default_rng(7)
+    for number in range(1, lines[0], lines[0] // 40):
+        path.unlink(missing_ok=True)
+        with pytest.raises(type(stop)), stopped_at_line(number, stop):
+            soak.run(**SMALL, state_file=path)
+        with suppress(type(stop)), stopped_at_line(int(rng.integers(1, lines[0])), stop):
+            soak.run(**SMALL, state_file=path)
+        found = soak.run(**SMALL, state_file=path)
+        assert soak.table(found) == soak.table(whole)
+        assert (found["cases"], found["pairs"]) == (whole["cases"], whole["pairs"])
+
+
+def test_a_run_that_is_killed_goes_on_from_any_state_that_was_written(small: None, tmp_path, monkeypatch) -> None:
+    """Every file that a run leaves behind on its way leads to the table of a run without interruption."""
+    path, texts = tmp_path / "state.json", []
+    real = soak.save
+
+    def recorded(*arguments) -> None:
+        real(*arguments)
+        texts.append(path.read_text())
+
+    monkeypatch.setattr(soak, "save", recorded)
+    whole = soak.run(**SMALL, state_file=path)
+    monkeypatch.setattr(soak, "save", real)
+    assert len(texts) == 6  # three batches, two pairs and the end
+    for text in texts:
+        path.write_text(text)
+        assert soak.table(soak.run(**SMALL, state_file=path)) == soak.table(whole)
+
+
+def test_a_state_is_whole_while_it_is_written(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that dies before the new state is complete leaves the old one."""
+    path = tmp_path / "state.json"
+    soak.save(path, {"cases": 1})
+    monkeypatch.setattr(soak.os, "fsync", lambda number: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        soak.save(path, {"cases": 2})
+    assert json.loads(path.read_text()) == {"cases": 1}
+
+
+def test_states_that_may_have_counted_twice_are_refused(tmp_path) -> None:
+    """Schema 1 was written in the middle of batches."""
+    path = tmp_path / "state.json"
+    path.write_text(json.dumps({"schema": "peelverify.soak/1", "seed": 5, "cases": 500, "kinds": {}}))
+    with pytest.raises(SystemExit, match=r"not a state of seed 5 and schema peelverify\.soak/2"):
+        soak.run(**SMALL, state_file=path)
+
+
+@pytest.mark.parametrize(("stop", "code", "line"), [
+    (KeyboardInterrupt(), 130, "stopped; the same command goes on from {}"),
+    (ImportError("No module named 'x'"), 2,
+     "soak needs all of the development requirements, got No module named 'x'; install them and run the same command"),
+])
+def test_stopping_is_one_line(stop, code, line, tmp_path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C and a missing module end without a traceback, and the line says how to go on."""
+
+    def check(*arguments) -> None:
+        raise stop
+
+    monkeypatch.setattr(soak, "CHECKS", {check: 1.0})
+    path = tmp_path / "s.json"
+    assert soak.main(["--cases", "500", "--pairs", "0", "--state", str(path)]) == code
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", line.format(path) + "\n")
+    assert json.loads(path.read_text())["cases"] == 0
 
 
 DAMAGE = {

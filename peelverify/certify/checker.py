@@ -30,8 +30,8 @@ from fractions import Fraction
 
 OLDEST, SCHEMA = "peelverify.certificate/1", "peelverify.certificate/1.1"
 MAX_BYTES, MAX_VALUES, MAX_EXPONENT = 16 << 20, 1 << 18, 2_500  # any file within the limits takes about a second
-MAX_POOL, MAX_WINDOWS, MAX_BLOCKS, MAX_PARTS = 1 << 21, 1 << 12, 1 << 10, 1 << 15
-MIN_MARGIN, WIDTH, MAX_NATS = Fraction(1, 10_000), Fraction(1, 10**9), 10_000
+MAX_POOL, MAX_WINDOWS, MAX_BLOCKS, MAX_PARTS = 1 << 20, 1 << 12, 1 << 10, 1 << 14
+MIN_MARGIN, WIDTH, MAX_NATS = Fraction(1, 10_000), Fraction(1, 10**9), 1_600  # whose exponential can be written
 NUMBER = re.compile(r"(0x0(?=p\+0\Z)|-?0x(?:[1-9a-f][\da-f]{0,14})?[13579bdf])p(\+0|[+-][1-9]\d{0,3})\Z", re.ASCII)
 TOTALS = ("loss_change", "loss_change_theorem", "kl")
 EXTREMES = {"loss_change_largest": max, "kl_largest": max, "loss_change_smallest": min}
@@ -61,7 +61,7 @@ def need(condition: object, message: str, kind: type[Exception] = Refuted) -> No
 def parse(text: object) -> Fraction:
     """Read one exact number in its only spelling."""
     match = NUMBER.match(text) if isinstance(text, str) else None
-    need(match, f"not an exact number: {str(text)[:40]!r}")
+    need(match, f"not an exact number: {str(text)[:40]!a}")
     top, exponent = int(match[1], 16), int(match[2])
     need(abs(exponent) <= MAX_EXPONENT, f"exponent out of range: {text}")
     return Fraction(top << exponent) if exponent >= 0 else Fraction(top, 1 << -exponent)
@@ -91,15 +91,16 @@ def norm(pair: object) -> tuple[Fraction, Fraction]:
 
 def whole(value: object, low: int = 0, high: int = 1 << 40) -> int:
     """Read a JSON integer in a range."""
-    need(type(value) is int and low <= value <= high, f"not an integer from {low} to {high}: {str(value)[:40]!r}")
+    need(type(value) is int and low <= value <= high, f"not an integer from {low} to {high}: {str(value)[:40]!a}")
     return value
 
 
 def follows(stated: dict, where: str = "", /, **derived: object) -> None:
     """Refute stated values that are not the ones derived from other values, or of another type."""
     for name, value in derived.items():
-        found = {Fraction: parse, tuple: span}.get(type(value), lambda x: x)(stated[name])
-        need(type(found) is type(value) and found == value, f"{where}{name} does not follow from the other numbers")
+        read = {Fraction: parse, tuple: span}.get(type(value))
+        same = read(stated[name]) == value if read else json.dumps(stated[name]) == json.dumps(value)
+        need(same, f"{where}{name} does not follow from the other numbers")
 
 
 def round_up(value: Fraction, bits: int = 64) -> Fraction:
@@ -126,8 +127,8 @@ def exp_out(lo: Fraction, hi: Fraction) -> tuple[Fraction, Fraction]:
     ends = []
     for x, rounded in ((lo, round_down), (hi, round_up)):
         halvings = 160 + 2 * max(0, abs(x.numerator).bit_length() - x.denominator.bit_length() + 1)
-        piece = x / 2**halvings  # 1 + y <= exp(y) <= 1 / (1 - y), and x^2 / 2^halvings is the relative gap
-        value = 1 + piece if rounded is round_down else round_up(1 / (1 - piece), 384)
+        value = x / 2**halvings  # 1 + y <= exp(y) <= 1 / (1 - y), and x^2 / 2^halvings is the relative gap
+        value = 1 + value if rounded is round_down else round_up(1 / (1 - value), 384)
         for _ in range(halvings):
             value = rounded(value * value, 384)
         ends.append(rounded(value))
@@ -136,8 +137,8 @@ def exp_out(lo: Fraction, hi: Fraction) -> tuple[Fraction, Fraction]:
 
 def above(value: Fraction, digits: int = 6) -> str:
     """Decimal text of a number >= 0, rounded up, so that it never claims more than the exact value."""
-    context = decimal.Context(prec=digits, rounding=decimal.ROUND_CEILING)
-    return f"{context.divide(decimal.Decimal(value.numerator), decimal.Decimal(value.denominator)).normalize():g}"
+    divide = decimal.Context(prec=digits, rounding=decimal.ROUND_CEILING).divide
+    return f"{divide(decimal.Decimal(value.numerator), decimal.Decimal(value.denominator)).normalize():g}"
 
 
 # Reading the file
@@ -161,19 +162,15 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return dict(pairs)
 
 
-def _short_int(text: str) -> int:
-    need(len(text) <= 20, "an integer with more than 20 digits")
-    return int(text)
-
-
 def load_json(raw: bytes) -> tuple[object, list[str]]:
     """Strict JSON in UTF-8, within the limits of a certificate, and the floats in it as texts."""
     need(len(raw) <= MAX_BYTES, f"larger than {MAX_BYTES >> 20} MiB", Unreadable)
     need(sum(map(raw.count, (b",", b"[", b"{"))) <= MAX_VALUES, f"more than {MAX_VALUES} values", Unreadable)
     floats: list[str] = []
+    short = lambda text: need(len(text) <= 20, "an integer with more than 20 digits") or int(text)  # noqa: E731
     try:
-        return json.loads(raw.decode("utf-8"), parse_float=floats.append, parse_int=_short_int,
-                          parse_constant=floats.append, object_pairs_hook=_unique), floats
+        return json.loads(raw.decode("utf-8"), parse_float=floats.append, parse_constant=floats.append,
+                          parse_int=short, object_pairs_hook=_unique), floats
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"not JSON ({type(error).__name__})") from None
 
@@ -184,8 +181,8 @@ def read(raw: bytes) -> dict:
     schema = str(found.get("schema") if isinstance(found, dict) else None)
     need(schema.startswith("peelverify.certificate/"), "no peelverify certificate", Unreadable)
     need(re.match(r"peelverify\.certificate/1(\.[1-9]\d{0,3})?\Z", schema, re.ASCII),
-         f"format {schema[:60]!r}; this one reads {SCHEMA}; use a matching peelverify", Newer)
-    need(not floats, f"a JSON float where an exact number is needed: {floats and floats[0][:40]}")
+         f"format {schema[:60]!a}; this one reads {SCHEMA}; use a matching peelverify", Newer)
+    need(not floats, f"a JSON float where an exact number is needed: {floats and floats[0][:40]!a}")
     return found
 
 
@@ -265,19 +262,30 @@ def check_changes(units: dict, scored: int, error: tuple) -> None:
     follows(units["signed"], **derived, perplexity_factor=exp_out(*mean) if max(map(abs, mean)) <= MAX_NATS else None)
 
 
+def check_measured(measured: dict, change: tuple) -> None:
+    """Refute measured losses whose difference is not the certified one, up to what printing takes away."""
+    texts = [measured[name] for name in ("loss_original", "loss_compressed")]
+    old, new = (Fraction(re.fullmatch(r"-?\d{1,20}(\.\d{1,20})?(e[+-]?\d{1,4})?", x, re.ASCII)[0]) for x in texts)
+    room = 10 * WIDTH * (1 + abs(old) + abs(new))
+    need(change[0] - room <= new - old <= change[1] + room, "the measured losses do not fit loss_change_mean")
+
+
 def draw(seed: str, pool: int, count: int) -> list[int]:
     """``count`` of ``pool`` window numbers: those where SHAKE-256 of the seed has its smallest 8-byte numbers."""
     keys = struct.unpack(f"<{pool}Q", hashlib.shake_256(seed.encode("ascii")).digest(8 * pool))
     return heapq.nsmallest(count, range(pool), key=keys.__getitem__)
 
 
-def check_unseen(unseen: dict, subject: dict, rows: list) -> None:
-    """Derive the seed, the draw and each bound for unseen windows of the pool."""
-    pool, (windows, length) = subject["pool"], subject["tokens"]["shape"]
+def check_pool(pool: dict, subject: dict, windows: int) -> None:
+    """Derive the seed and the draw of windows from the pool."""
     seed = digest({"original": subject["original"]["files"], "compressed": subject["compressed"]["files"],
                    "pool": pool["sha256"], "windows": pool["windows"], "drawn": windows})
-    follows(pool, "pool: ", seed=seed)
-    follows(pool, "pool: ", drawn=draw(seed, whole(pool["windows"], windows + 1, MAX_POOL), windows))
+    follows(pool, "pool: ", seed=seed, drawn=draw(seed, whole(pool["windows"], windows, MAX_POOL), windows))
+
+
+def check_unseen(unseen: dict, rows: list, windows: int, length: int) -> None:
+    """Derive each bound for unseen windows of the pool."""
+    whole(unseen["distinct_tokens"], 1, windows * length)
     errors = sorted((norm(row["error"])[1] for row in rows), reverse=True)
     changes = sorted((span(row["loss_change"])[1] for row in rows), reverse=True)
     need(1 <= len(unseen["levels"]) <= 64, "bad number of levels")
@@ -289,12 +297,14 @@ def check_unseen(unseen: dict, subject: dict, rows: list) -> None:
 
 def check_every_input(rows: list, theorems: set) -> None:
     """Derive the bound of each matrix from its operator norm, radius and shift."""
-    need(len(rows) <= MAX_WINDOWS and sum(len(row.get("parts", ())) for row in rows) <= MAX_PARTS, "too many matrices")
+    need(len(rows) <= MAX_WINDOWS and sum(len(row.get("parts", [])) for row in rows) <= MAX_PARTS, "too many matrices")
     for row in rows:
         kind, operator, radius, shift = row["input"], *(size(row[name]) for name in ("operator", "radius", "shift"))
-        parts, d = [size(x) for x in row.get("parts", ())], whole(row.get("dimension", 0))
+        parts, d = [size(x) for x in row.get("parts", [])], whole(row.get("dimension", 0))
         need(row["theorem"] in theorems, "the theorem of a matrix is not among those named")
-        need(kind in ("norm", "attention", "gate", "activation"), "unknown kind of input")
+        keys = {"norm": ["dimension"], "attention": ["parts"], "gate": ["parts"], "activation": []}[kind]
+        need(keys == [key for key in ("dimension", "parts") if key in row], "other fields than those of its input")
+        need(isinstance(row.get("parts", []), list), "a list of parts is needed")
         need(kind != "norm" or 1 <= d <= radius**2 <= d * (1 + WIDTH), "radius is not the root of the dimension")
         need(kind != "attention" or total(x**2 for x in parts) <= radius**2, "radius below that of its heads")
         need(kind != "gate" or (len(parts) == 2 and parts[0] * parts[1] <= radius), "radius below gate times value")
@@ -325,12 +335,14 @@ def _check(cert: dict) -> dict[str, Fraction]:
             need(low <= e_high and e_low**2 <= windows * length * high**2, "largest error of a token does not fit")
         check_portable(numbers, "token_max", "token_")
         check_changes(numbers["units"], length - 1, last)
+        check_measured(cert["measured"], span(numbers["units"]["signed"]["loss_change_mean"]))
         pool, unseen = subject["pool"], cert["unseen"]
+        if pool is not None:
+            check_pool(pool, subject, windows)
         need((unseen is None) == (pool is None or pool["windows"] == windows), "unseen text and pool do not fit")
         if unseen is not None:
-            check_unseen(unseen, subject, numbers["units"]["windows"])
-            distinct = {i for row in ids or () for i in row}
-            need(ids is None or unseen["distinct_tokens"] == len(distinct), "distinct_tokens is wrong")
+            check_unseen(unseen, numbers["units"]["windows"], windows, length)
+            follows(unseen, **({} if ids is None else {"distinct_tokens": len({i for row in ids for i in row})}))
         if cert["every_input"] is not None:
             check_every_input(cert["every_input"]["matrices"], {*names})
     return {"direct": last[1], "portable": portable, "chain": chain}
@@ -346,8 +358,8 @@ def check(cert: dict) -> dict[str, Fraction]:
 
 def newer_parts(schema: str) -> str:
     """What to say of a newer minor version; empty for a version whose parts are all checked here."""
-    version = schema.rpartition("/")[2]
-    return "" if schema in (OLDEST, SCHEMA) else f"parts that format {version} adds to 1.1 were not checked"
+    known = schema in (OLDEST, SCHEMA)
+    return "" if known else f"parts that format {schema.rpartition('/')[2]} adds to 1.1 were not checked"
 
 
 def main(argv: list[str]) -> int:

@@ -174,13 +174,13 @@ class Certificate:
 
     @property
     def shares(self) -> list[tuple[str, Fraction]]:
-        """Share of each block in the chain bound, exact: introduced error times all later gains."""
-        rows = [("embedding", checker.parse(self.document["numbers"]["initial_error"][1]))]
-        for block in self.document["numbers"]["blocks"]:
-            gain = checker.parse(block["gain"])
-            rows = [(name, share * gain) for name, share in rows]
-            rows.append((block["name"], checker.parse(block["introduced"][1])))
-        return rows
+        """Share of each block in the chain bound: introduced error times all later gains, each step rounded up."""
+        numbers, rows, gains = self.document["numbers"], [], Fraction(1)
+        for block in reversed(numbers["blocks"]):
+            rows.append((block["name"], checker.round_up(checker.parse(block["introduced"][1]) * gains)))
+            gains = checker.round_up(checker.parse(block["gain"]) * gains)
+        rows.append(("embedding", checker.round_up(checker.parse(numbers["initial_error"][1]) * gains)))
+        return rows[::-1]
 
     @property
     def claim(self) -> str:

@@ -22,9 +22,27 @@ _SHOWN = 200
 
 
 @cache
-def _validator() -> jsonschema_rs.Draft202012Validator:
+def _validator(known: bool) -> jsonschema_rs.Draft202012Validator:
+    """The schema; of a version that is ``known`` objects have no fields but those described."""
     text = (resources.files("peelverify.certify") / "schema.json").read_text(encoding="utf-8")
-    return jsonschema_rs.Draft202012Validator(json.loads(text))
+    schema = json.loads(text)
+    if known:
+        for part in (schema["properties"], schema["$defs"]):
+            _close(part)
+        schema["additionalProperties"] = False
+    return jsonschema_rs.Draft202012Validator(schema)
+
+
+def _close(part: Any) -> None:
+    """Let objects have no other fields than those described, wherever a description does not say what others are."""
+    if isinstance(part, dict):
+        if isinstance(part.get("properties"), dict) and part.get("type") == "object":
+            part.setdefault("additionalProperties", False)
+        for inside in part.values():
+            _close(inside)
+    elif isinstance(part, list):
+        for inside in part:
+            _close(inside)
 
 
 def _place(path: list[str | int]) -> str:
@@ -42,11 +60,13 @@ def check_shape(document: Any) -> None:
         checker.Refuted: with the place of the first field that is missing, surplus or of another kind.
     """
     try:
-        error = next(_validator().iter_errors(document), None)
+        known = isinstance(document, dict) and document.get("schema") in (checker.OLDEST, checker.SCHEMA)
+        error = next(_validator(known).iter_errors(document), None)
     except (ValueError, RecursionError) as failure:  # a lone surrogate, or nesting beyond what can be converted
         raise checker.Refuted(f"a text or a nesting that no reader takes ({type(failure).__name__})") from None
     if error is not None:
-        raise checker.Refuted(f"{_place(error.instance_path)[:_SHOWN]}: {error.message[:_SHOWN]}")
+        text = f"{_place(error.instance_path)[:_SHOWN]}: {error.message[:_SHOWN]}"
+        raise checker.Refuted(text.encode("unicode_escape").decode("ascii"))  # it quotes the file
 
 
 def check(document: Any) -> dict[str, Fraction]:

@@ -56,6 +56,9 @@ def rederive(document: dict) -> dict:
             mean = changes[level["k"] - 1] / (subject["tokens"]["shape"][1] - 1)
             level["error"], level["loss_change"] = spell(errors[level["k"] - 1]), spell(round_out(mean, mean)[1])
         document["unseen"]["distinct_tokens"] = len({i for row in subject["tokens"]["ids"] for i in row})
+    change = sum(parse(x) for x in numbers["units"]["signed"]["loss_change_mean"]) / 2
+    measured = document["measured"]
+    measured["loss_compressed"] = f"{float(Fraction(measured['loss_original']) + change):.9f}"
     for row in (document["every_input"] or {"matrices": []})["matrices"]:
         row["bound"] = spell(round_up(parse(row["operator"]) * parse(row["radius"]) + parse(row["shift"])))
     return seal(document)

@@ -341,6 +341,75 @@ def a_million_million_ties_in_the_oldest_version(d):
     return _raw(d)
 
 
+def _whole_pool(d):
+    """The draw takes all windows of the pool, so that no text is unseen."""
+    from tests.attacks.forge import rederive
+
+    d["subject"]["pool"]["windows"], d["unseen"] = d["subject"]["tokens"]["shape"][0], None
+    return rederive(d)
+
+
+@attack("arithmetic")
+def seed_of_a_pool_that_is_drawn_whole(d):
+    """Nothing is unseen, and the seed of the draw is made up."""
+    d = _whole_pool(d)
+    d["subject"]["pool"]["seed"] = "0" * 64
+    return _raw(d)
+
+
+@attack("arithmetic")
+def windows_of_a_pool_that_is_drawn_whole(d):
+    """Nothing is unseen, and a window far outside the pool is said to be drawn: whoever looks it up fails."""
+    d = _whole_pool(d)
+    d["subject"]["pool"]["drawn"][0] = 1 << 40
+    return _raw(d)
+
+
+@attack("arithmetic")
+def measured_losses_that_contradict_the_change(d):
+    """The copy is said to have a lower loss than the original, by less than losses differ between platforms."""
+    d["measured"]["loss_compressed"] = f"{float(d['measured']['loss_compressed']) - 2e-4:.9f}"
+    return _raw(d)
+
+
+@attack("arithmetic")
+def parts_are_the_keys_of_an_object(d):
+    """The parts of a radius stand as keys, which look like the entries of a list to who only goes through them."""
+    row = next(row for row in d["every_input"]["matrices"] if row["input"] == "attention")
+    row["parts"] = dict.fromkeys(row["parts"])
+    return _raw(d)
+
+
+@attack("arithmetic")
+def parts_where_nothing_uses_them(d):
+    """Parts that no rule looks at, behind a norm."""
+    next(row for row in d["every_input"]["matrices"] if row["input"] == "norm")["parts"] = ["0x1p+0"]
+    return _raw(d)
+
+
+@attack("arithmetic")
+def truth_values_in_the_draw(d):
+    """``true`` in place of 1 in the number of distinct tokens and in the draw."""
+    pool = d["subject"]["pool"]
+    pool["drawn"] = [bool(i) if i < 2 else i for i in pool["drawn"]]
+    d["unseen"]["distinct_tokens"] = True
+    return _raw(d)
+
+
+@attack("schema")
+def line_break_behind_a_hash(d):
+    """Some patterns end before the last line break."""
+    d["theorems"][0]["sha256"] += "\n"
+    return _raw(d)
+
+
+@attack("fields")
+def field_that_the_version_does_not_have(d):
+    """A claim under a name of its own, in a file of a version all of whose fields are known."""
+    d["proved"] = "the model is safe"
+    return _raw(d)
+
+
 @attack("parser")
 def nested_a_million_deep(d):
     """A million brackets."""

@@ -62,7 +62,20 @@ def test_bounds_are_ordered_and_not_vacuous(family, certificates) -> None:
     assert found.measured <= float(found.direct) * (1 + 1e-12)
     assert found.direct <= found.bound <= found.direct * Fraction(102, 100)
     assert found.direct <= found.chain * (1 + Fraction(1, 10**11)) <= 20 * found.direct
-    assert sum(share for _, share in found.shares) <= found.chain
+    assert sum(share for _, share in found.shares) <= found.chain * (1 + Fraction(1, 2**50))
+
+
+def test_shares_of_a_thousand_blocks_are_quick_and_rounded_up() -> None:
+    """Gains near the ends of the format: each step is rounded up to 64 bits, so numbers do not grow without end."""
+    top = Fraction((1 << 63) + 1, 1 << 63)
+    pair = lambda x: [spell(x)] * 2  # noqa: E731
+    blocks = [{"name": f"block {t}", "gain": spell(top * Fraction(2) ** (2400 if t % 2 else -2400)),
+               "introduced": pair(top * Fraction(1, 2**2000))} for t in range(1024)]
+    found = dict(Certificate({"numbers": {"initial_error": pair(top), "blocks": blocks}}).shares)
+    exact = parse(blocks[-3]["introduced"][1]) * parse(blocks[-2]["gain"]) * parse(blocks[-1]["gain"])
+    assert exact <= found["block 1021"] <= exact * (1 + Fraction(1, 2**60))
+    assert all(share.numerator.bit_length() - (share.numerator & -share.numerator).bit_length() < 64
+               for share in found.values())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

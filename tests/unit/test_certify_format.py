@@ -11,15 +11,17 @@ from pathlib import Path
 import jsonschema
 import mpmath
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from peelverify.bounds import exponential
-from peelverify.certify import Certificate, certify, checker, verify
+from peelverify.certify import Certificate, certify, checker, shape, verify
 from peelverify.certify.checker import exp_out, parse
 from peelverify.certify.exact import round_out, spell
 from peelverify.certify.pool import Pool
 from peelverify.data import builtin_text, windows
+from peelverify.models import ModelView, load_model
 from peelverify.models.small import byte_tokenizer
 from peelverify.verdict import Verdict
 from tests.unit.test_certify import changed, edited, resealed
@@ -238,3 +240,25 @@ def test_other_json_is_no_certificate_rather_than_a_refuted_one(tmp_path: Path) 
     assert checker.main(["checker.py", str(path)]) == 2
     path.write_text('{"schema": "peelverify.certificate/1.1", "numbers": 0.02}')
     assert checker.main(["checker.py", str(path)]) == 1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_perplexity_factor_can_be_written(sign: int) -> None:
+    """Where the factor is stated at all, its exponent is one that readers take."""
+    for mean in (checker.MAX_NATS, checker.MAX_NATS - 1):
+        for end in exp_out(Fraction(sign * mean), Fraction(sign * mean)):
+            assert parse(spell(end)) == end
+
+
+def test_a_change_of_thousands_of_nats_has_no_perplexity_factor(model_dirs) -> None:
+    """A copy with all weights a thousand times as large: the file is written, and says nothing of the factor."""
+    view, ids = load_model(model_dirs["llama"]), windows(byte_tokenizer(), builtin_text(), length=16, count=4)
+    large = copy.deepcopy(view.model)
+    with torch.no_grad():
+        for parameter in large.parameters():
+            parameter *= 1000
+    found = certify(view, ModelView(large), ids, lean=False)
+    low, _ = found.signed("loss_change_mean")
+    assert low > checker.MAX_NATS
+    assert found.document["numbers"]["units"]["signed"]["perplexity_factor"] is None
+    shape.check(found.document)

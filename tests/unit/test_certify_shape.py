@@ -78,7 +78,8 @@ def test_any_json_is_answered(value) -> None:
     """Put anywhere it is read or refuted, never a crash, and the two validators say the same."""
     document = json.loads(OLD.read_text())
     other = jsonschema.Draft202012Validator(SCHEMA)
-    for where in (("added",), ("measured",), ("subject", "original", "files"), ("numbers", "units", "windows")):
+    places = (("measured", "added"), ("measured",), ("subject", "original", "files"), ("numbers", "units", "windows"))
+    for where in places:
         inside = document
         for key in where[:-1]:
             inside = inside[key]
@@ -95,6 +96,18 @@ def test_any_json_is_answered(value) -> None:
             del inside[where[-1]]
         else:
             inside[where[-1]] = before
+
+
+@pytest.mark.parametrize("where", [(), ("numbers",), ("subject", "tokens"), ("numbers", "blocks", 1), ("integrity",)])
+def test_only_a_newer_version_has_fields_that_are_not_known(where) -> None:
+    """A field of another name is refused in a version whose fields are all known, wherever it stands."""
+    document = json.loads(OLD.read_text())
+    inside = document
+    for key in where:
+        inside = inside[key]
+    inside["added"] = 1
+    with pytest.raises(checker.Refuted, match="added"):
+        shape.check_shape(document)
 
 
 def test_nesting_beyond_the_validator_is_refuted() -> None:

@@ -3,10 +3,15 @@
 A product is computed in float64 by whatever routine is there; a second product of magnitudes bounds its error
 entry by entry, in any order of summation. Where all products are whole multiples of one power of two and their
 magnitudes add up to less than 2^53 of it, float64 makes no error, and the radius is zero.
+
+A product's floats end where float64 ends, but the norm of a residual is an exact number and has no such end. Where
+products would overflow or underflow, both factors are split into bands of magnitude, each scaled by its own power of
+two, which is exact; the products of bands and the target are put together entry by entry, at a scale near the largest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -29,6 +34,12 @@ from peelverify.registry import mirrors
 __all__ = ["Product", "matmul_enclosed", "residual_norm_fro_lower", "residual_norm_fro_upper", "sum_is_exact"]
 
 _PIECE = 1 << 22
+_BAND = 480
+"""Exponents of a band. Products of entries of two bands are above 2^-960, and their last bits above 2^-1066."""
+_NEVER = -(1 << 20)
+"""Stands for the exponent of zero."""
+
+_ZERO = Interval(Fraction(0), Fraction(0))
 
 
 class Product(NamedTuple):
@@ -86,7 +97,7 @@ def _shift(x: np.ndarray, narrow: bool) -> int:
 
 
 def _enclosed(a: np.ndarray, b: np.ndarray, narrow: bool) -> Product:
-    """Product of float64 matrices; `narrow` says that single products are exact."""
+    """Product of float64 matrices; `narrow` says that no product of two entries overflows or underflows."""
     terms = a.shape[1]
     if not (a.any() and b.any()):
         zero = np.zeros((a.shape[0], b.shape[1]))
@@ -192,14 +203,73 @@ def _residual(t: Any, z: Any, w: Any) -> tuple[Interval, Interval]:
     factor, _ = as_float64(right, name="right factor")
     require_finite(target, name="target")
     require_finite(left, name="left factor")
-    found = spread = Interval(Fraction(0), Fraction(0))
+    found = spread = _ZERO
     rows = max(1, _PIECE // max(1, left.shape[1], right.shape[1]))
     for start in range(0, len(target), rows):
-        part = _enclosed(left[start : start + rows].astype(np.float64, copy=False), factor, narrow)
-        found += error_sq(target[start : start + rows], part.approx)
-        if part.radius.any():
-            spread += sum_sq(part.radius)
+        goal, part = target[start : start + rows], left[start : start + rows].astype(np.float64, copy=False)
+        more, wider = _plain_residual(goal, part, factor, narrow) or _banded_residual(goal, part, factor)
+        found, spread = found + more, spread + wider
     return found, spread
+
+
+def _plain_residual(t: np.ndarray, a: np.ndarray, b: np.ndarray, narrow: bool) -> tuple[Interval, Interval] | None:
+    """The residual with one product; None where overflow or underflow could matter."""
+    if _shift(a, narrow) or _shift(b, narrow):
+        return None
+    approx, radius = _enclosed(a, b, narrow)
+    found, spread = error_sq(t, approx), sum_sq(radius) if radius.any() else _ZERO
+    floor = 0 if narrow else t.size * a.shape[1] * Fraction(1, 2**1073)  # norm of all that underflowed, at most
+    size = found.hi + spread.hi
+    return (found, spread) if size == 0 or size >= (floor * 2**60) ** 2 else None
+
+
+def _exponents(x: np.ndarray) -> np.ndarray:
+    """Exponents with |x| < 2^e, elementwise; `_NEVER` for zeros."""
+    return np.where(x != 0, np.frexp(x)[1], _NEVER)
+
+
+def _bands(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Pieces (e, y) with x the sum of all 2^e y, exactly; nonzero entries of y are from 2^-_BAND to below 1."""
+    exponents = _exponents(x)
+    while (top := int(exponents.max(initial=_NEVER))) != _NEVER:
+        mine = exponents > top - _BAND
+        yield top, np.ldexp(np.where(mine, x, 0.0), -top)
+        exponents[mine] = _NEVER
+
+
+def _banded_residual(t: np.ndarray, a: np.ndarray, b: np.ndarray) -> tuple[Interval, Interval]:
+    """The residual of matrices of any magnitude."""
+    wide = t.astype(np.float64, copy=False)
+    parts = [(0, wide, np.zeros_like(wide))]
+    others = list(_bands(b))
+    for shift, x in _bands(a):
+        for other, y in others:
+            approx, radius = _enclosed(x, y, True)
+            parts.append((shift + other, -approx, radius))
+    height = np.max([np.maximum(_exponents(x), _exponents(r)) + e for e, x, r in parts], axis=0)
+    found = spread = _ZERO
+    while (top := int(height.max(initial=2 * _NEVER))) > _NEVER // 2:
+        mine = height > top - _BAND
+        total, error = _sum_at(top, [(e, x[mine], r[mine]) for e, x, r in parts])
+        square = Fraction(4) ** top
+        found += Interval(*(end * square for end in sum_sq(total)))
+        spread += Interval(*(end * square for end in sum_sq(error)))
+        height[mine] = 2 * _NEVER
+    return found, spread
+
+
+def _sum_at(top: int, parts: list[tuple[int, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """The sum of all 2^e x, each known up to 2^e r, divided by 2^top: computed, and how far it can be off."""
+    total = error = np.zeros(parts[0][1].shape)
+    for e, x, r in parts:
+        moved, room = np.ldexp(x, e - top), np.ldexp(r, e - top)
+        exact = np.ldexp(moved, top - e) == x
+        error = error + np.where(r > 0, np.nextafter(room, np.inf), 0.0) + np.where(exact, 0.0, 2.0**-1074)
+        both = (total != 0) & (moved != 0)
+        total = total + moved
+        error = error + np.where(both & (total != 0), np.spacing(np.abs(total)), 0.0)
+    # fewer than 128 additions of what is not negative, each off by at most 2^-53 relative
+    return total, np.where(error > 0, np.nextafter(error * (1 + 2.0**-45), np.inf), 0.0)
 
 
 @mirrors("PeelVerify.FrobLe.residual_of_computed")
@@ -215,7 +285,7 @@ def residual_norm_fro_upper(t: Any, z: Any, w: Any) -> Fraction:
         ShapeError: not matrices, or sizes that do not fit.
         NonFiniteError: NaN or infinite entries; says how many and where the first is.
         InputError: integer, complex or masked entries.
-        NumericalError: if the product overflows, or this machine's products are not those of IEEE double precision.
+        NumericalError: if this machine's products are not those of IEEE double precision.
 
     Guarantee:
         Upper bound by the triangle inequality: the residual of the computed product and the error of the

@@ -9,12 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from peelverify.enclose import matmul_enclosed, norm_fro_upper, products, residual_norm_fro_lower
+from peelverify.enclose import (
+    matmul_enclosed,
+    norm_fro_upper,
+    products,
+    residual_norm_fro_lower,
+    sqrt_lower,
+    sqrt_upper,
+)
 from peelverify.enclose.products import Product, residual_norm_fro_upper, sum_is_exact
 from peelverify.errors import NumericalError, ShapeError
 
 from .checking import Law, every_mutant_goes_red, goes_red, hard_cases, law, reaches
-from .float_arrays import MODERATE, exact, frob_sq
+from .float_arrays import ANY_FLOAT, MODERATE, exact, frob_sq
 from .float_arrays import product as exact_product
 
 RNG = np.random.default_rng(11)
@@ -109,6 +116,23 @@ HARD_RESIDUALS = [
     (HARD_FACTORS[6][0] @ HARD_FACTORS[6][1], *HARD_FACTORS[6]),
     (np.array([[1e200]]), np.array([[1e100]]), np.array([[1e100]])),
 ]
+FAR_RESIDUALS = [
+    (np.ones((2, 2)), np.full((2, 2), 1e300), np.full((2, 2), 1e300)),
+    (np.full((2, 2), 1.7e308), np.full((2, 2), -1e300), np.full((2, 2), 1e7)),
+    (np.full((2, 2), 2.0**1000), np.full((2, 2), 2.0**900), np.full((2, 2), 2.0**99)),
+    (np.zeros((2, 2)), np.full((2, 2), 1e-300), np.full((2, 2), 1e-300)),
+    (np.full((2, 2), 5e-324), np.full((2, 2), 1e-300), np.full((2, 2), 1e-310)),
+    (np.full((1, 1), 3.0), np.array([[1e300, 1e300]]), np.array([[1e300], [-1e300]])),
+    (np.full((1, 1), 3.0), np.array([[2.0**1000, 2.0**1000]]), np.array([[2.0**1000], [-(2.0**1000)]])),
+    (np.full((1, 1), 1e-300), np.array([[1e300, 1e-300]]), np.array([[0.0], [2.0]])),
+    (np.zeros((1, 1)), np.array([[1.0, 1e-300]]), np.array([[0.0], [1e-300]])),
+    (np.array([[2.0**1000, 0.0]]), np.array([[2.0**1000, 1e-300]]), np.array([[1.0, 0.0], [0.0, 1e-300]])),
+    (np.array([[1e300, 1e-300]]), np.array([[1e-320]]), np.array([[1e308, 1e-308]])),
+    (np.ones((1, 1)), np.array([[2.0**1000, 2.0**400]]), np.array([[2.0**400], [-(2.0**1000)]])),
+    (np.zeros((1, 1)), np.array([[2.0**1000, 2.0**400, 1 / 3]]), np.array([[2.0**400], [-(2.0**1000)], [1 / 3]])),
+    (np.array([[1e-300, 1.0, 0.0]]), np.array([[1e200, 1e-200]]), np.array([[0.0, 1e200, 1.0], [1e-150, 0.1, 0.0]])),
+]
+"""Products beyond float64 at either end, alone and beside ordinary ones."""
 
 
 def truth_sq(t, z, w):
@@ -117,10 +141,16 @@ def truth_sq(t, z, w):
     return frob_sq([[x - y for x, y in zip(row, line, strict=True)] for row, line in zip(exact(t), fit, strict=True)])
 
 
+def hidden(z, w):
+    """What rounding may hide of a residual: so much of the norm of ``|z| |w|`` as the terms of a product."""
+    size = frob_sq(exact_product(exact(np.abs(z)), exact(np.abs(w))))
+    return (z.shape[1] + 1) * F(1, 2**52) * sqrt_upper(size)
+
+
 class Test_FrobLe_residual_of_computed(Law):
     """No residual is above the upper bound."""
 
-    hard = HARD_RESIDUALS
+    hard = HARD_RESIDUALS + FAR_RESIDUALS
     mutants = [
         lambda t, z, w: norm_fro_upper(t - z @ w),
         lambda t, z, w: residual_norm_fro_lower(t, z, w),
@@ -133,11 +163,13 @@ class Test_FrobLe_residual_of_computed(Law):
         assert truth_sq(t, z, w) <= function(t, z, w) ** 2
 
     @law
-    @given(with_target(SMALL) | with_target(MODERATE) | with_target(GRID))
-    @hard_cases([(case,) for case in HARD_RESIDUALS])
+    @given(with_target(ANY_FLOAT) | with_target(SMALL) | with_target(MODERATE) | with_target(GRID))
+    @hard_cases([(case,) for case in HARD_RESIDUALS + FAR_RESIDUALS])
     def test_holds(self, three):
-        """At any magnitude, also where the residual is nothing but rounding."""
+        """At any magnitude, also where the residual is nothing but rounding; and it is sharp."""
         self.check(residual_norm_fro_upper, *three)
+        found = residual_norm_fro_upper(*three)
+        assert found <= sqrt_upper(truth_sq(*three)) * (1 + F(1, 10**12)) + hidden(*three[1:])
 
     def test_not_vacuous(self):
         """It is within 1e-12 of a residual that is not small, and exact on a grid."""
@@ -145,6 +177,9 @@ class Test_FrobLe_residual_of_computed(Law):
         reaches("FrobLe_residual_of_computed", truth_sq(t, z, w), residual_norm_fro_upper(t, z, w) ** 2,
                 1 - F(1, 10**12))
         assert residual_norm_fro_upper(*HARD_RESIDUALS[1]) == 0
+        assert residual_norm_fro_upper(*FAR_RESIDUALS[2]) == 0
+        for three in (FAR_RESIDUALS[0], FAR_RESIDUALS[3], FAR_RESIDUALS[6], *FAR_RESIDUALS[8:10]):
+            assert residual_norm_fro_upper(*three) ** 2 <= truth_sq(*three) * (1 + F(1, 10**12))
 
     def test_needs_its_hypothesis(self, monkeypatch):
         """Without the radius of the product the bound is wrong."""
@@ -152,11 +187,18 @@ class Test_FrobLe_residual_of_computed(Law):
         monkeypatch.setattr(products, "_enclosed", lambda *a: Product(real(*a).approx, 0 * real(*a).radius))
         goes_red(self.check, residual_norm_fro_upper, *HARD_RESIDUALS[5])
 
+    @pytest.mark.parametrize("case", FAR_RESIDUALS[11:13])
+    def test_needs_what_scaling_lost(self, case, monkeypatch):
+        """Where bands cancel, a target that vanishes beside them is still in the error of their sum."""
+        real = products._sum_at
+        monkeypatch.setattr(products, "_sum_at", lambda *a: (real(*a)[0], 0 * real(*a)[1]))
+        goes_red(self.check, residual_norm_fro_upper, *case)
+
 
 class Test_le_residual_of_computed(Law):
     """No residual is below the lower bound."""
 
-    hard = HARD_RESIDUALS
+    hard = HARD_RESIDUALS + FAR_RESIDUALS
     mutants = [
         lambda t, z, w: residual_norm_fro_upper(t, z, w),
         lambda t, z, w: residual_norm_fro_lower(t, z, w) * (1 + F(1, 10**9)),
@@ -171,16 +213,20 @@ class Test_le_residual_of_computed(Law):
         assert answer**2 <= truth_sq(t, z, w)
 
     @law
-    @given(with_target(SMALL) | with_target(MODERATE) | with_target(GRID))
-    @hard_cases([(case,) for case in HARD_RESIDUALS])
+    @given(with_target(ANY_FLOAT) | with_target(SMALL) | with_target(MODERATE) | with_target(GRID))
+    @hard_cases([(case,) for case in HARD_RESIDUALS + FAR_RESIDUALS])
     def test_holds(self, three):
-        """At any magnitude."""
+        """At any magnitude; and it is sharp."""
         self.check(residual_norm_fro_lower, *three)
+        found = residual_norm_fro_lower(*three)
+        assert found >= sqrt_lower(truth_sq(*three)) * (1 - F(1, 10**12)) - hidden(*three[1:])
 
     def test_not_vacuous(self):
         """It is within 1e-12 of a residual that is not small."""
         t, z, w = HARD_RESIDUALS[4]
         reaches("le_residual_of_computed", residual_norm_fro_lower(t, z, w) ** 2, truth_sq(t, z, w), 1 - F(1, 10**12))
+        for three in (FAR_RESIDUALS[0], FAR_RESIDUALS[3], FAR_RESIDUALS[6], *FAR_RESIDUALS[8:10]):
+            assert residual_norm_fro_lower(*three) ** 2 >= truth_sq(*three) * (1 - F(1, 10**12))
 
     def test_needs_its_hypothesis(self, monkeypatch):
         """Without the radius of the product the bound is wrong for some residual."""

@@ -175,11 +175,17 @@ class Certificate:
     @property
     def shares(self) -> list[tuple[str, Fraction]]:
         """Share of each block in the chain bound: introduced error times all later gains, each step rounded up."""
+        least = Fraction(1, 2**checker.MAX_EXPONENT)  # smaller numbers have no spelling, and cost time to print
+
+        def times(text: str, gains: Fraction) -> Fraction:
+            found = checker.round_up(checker.parse(text) * gains)
+            return max(found, least) if found else found
+
         numbers, rows, gains = self.document["numbers"], [], Fraction(1)
         for block in reversed(numbers["blocks"]):
-            rows.append((block["name"], checker.round_up(checker.parse(block["introduced"][1]) * gains)))
-            gains = checker.round_up(checker.parse(block["gain"]) * gains)
-        rows.append(("embedding", checker.round_up(checker.parse(numbers["initial_error"][1]) * gains)))
+            rows.append((block["name"], times(block["introduced"][1], gains)))
+            gains = times(block["gain"], gains)
+        rows.append(("embedding", times(numbers["initial_error"][1], gains)))
         return rows[::-1]
 
     @property

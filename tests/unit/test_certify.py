@@ -69,9 +69,10 @@ def test_shares_of_a_thousand_blocks_are_quick_and_rounded_up() -> None:
     """Gains near the ends of the format: each step is rounded up to 64 bits, so numbers do not grow without end."""
     top = Fraction((1 << 63) + 1, 1 << 63)
     pair = lambda x: [spell(x)] * 2  # noqa: E731
-    blocks = [{"name": f"block {t}", "gain": spell(top * Fraction(2) ** (2400 if t % 2 else -2400)),
+    blocks = [{"name": f"block {t}", "gain": spell(top * Fraction(2) ** (2400 if t > 1020 else -2400)),
                "introduced": pair(top * Fraction(1, 2**2000))} for t in range(1024)]
     found = dict(Certificate({"numbers": {"initial_error": pair(top), "blocks": blocks}}).shares)
+    assert min(found.values()) == Fraction(1, 2**checker.MAX_EXPONENT)
     exact = parse(blocks[-3]["introduced"][1]) * parse(blocks[-2]["gain"]) * parse(blocks[-1]["gain"])
     assert exact <= found["block 1021"] <= exact * (1 + Fraction(1, 2**60))
     assert all(share.numerator.bit_length() - (share.numerator & -share.numerator).bit_length() < 64

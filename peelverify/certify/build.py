@@ -419,7 +419,7 @@ def certify(
         from peelverify.certify.kernel import KernelRefused, check_in_kernel
 
         try:
-            check_in_kernel(certificate.document)
+            certificate.kernel = check_in_kernel(certificate.document)
         except KernelRefused as error:
             raise InvariantError(f"certify built a certificate that the Lean kernel refuses: {error}") from error
     return certificate

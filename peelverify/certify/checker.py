@@ -353,7 +353,7 @@ def check(cert: dict) -> dict[str, Fraction]:
     try:
         return _check(cert)
     except (KeyError, TypeError, IndexError, AttributeError, ValueError, RecursionError) as error:
-        raise Refuted(f"a field is missing or has the wrong type ({type(error).__name__}: {error})") from None
+        raise Refuted(f"a field is missing or has the wrong type ({type(error).__name__}: {error!a})") from None
 
 
 def newer_parts(schema: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from fractions import Fraction
 from typing import Any
 
@@ -40,8 +41,15 @@ def limit(text: str | None, option: str, low: int = 0, high: int | None = None) 
     value = None if bad else Fraction(text)
     if value is None or value < low or (high is not None and value > high):
         upper = "" if high is None else f" and at most {high}"
-        raise InputError(f"{option} needs a decimal of at least {low}{upper}, got {text[:40]!r}; for instance 0.05")
+        raise InputError(f"{option} needs a decimal of at least {low}{upper}, got {text[:40]!r}; write it like "
+                         f"{'0.05' if high is None else '0.98'}")
     return value
+
+
+def _decimal(value: Fraction) -> str:
+    """A limit as it was given: `limit` reads at most 30 characters."""
+    with decimal.localcontext(prec=40):
+        return f"{decimal.Decimal(value.numerator) / decimal.Decimal(value.denominator):f}"
 
 
 def gate(
@@ -60,21 +68,21 @@ def gate(
     found = []
     if max_loss_change is not None:
         pair, name = certificate.signed("loss_change_mean"), "mean change of loss"
-        allowed = f"{float(max_loss_change):g} nats a token are allowed"
+        allowed = f"{_decimal(max_loss_change)} nats a token are allowed"
         if pair is not None:
-            text = f"certified {between(*pair)}, {allowed}"
+            text = f"certified {between(*pair, 12)}, {allowed}"
             verdict = Verdict.HOLDS if pair[1] <= max_loss_change else Verdict.INCONCLUSIVE
             found.append((name, Verdict.VIOLATED if pair[0] > max_loss_change else verdict, text))
         else:  # version 1.0 has a bound only, which cannot show that a limit is broken
             bound = certificate.loss_change_mean
             verdict = Verdict.HOLDS if bound <= max_loss_change else Verdict.INCONCLUSIVE
-            found.append((name, verdict, f"certified at most {above(bound)}, {allowed}"))
+            found.append((name, verdict, f"certified at most {above(bound, 12)}, {allowed}"))
     if min_same_top is not None:
         same, positions = certificate.same_top
         verdict = Verdict.HOLDS if same >= min_same_top * positions else Verdict.VIOLATED
         found.append((
             "same top token", verdict,
-            f"{same} of {positions} positions ({same / positions:.4%}), {float(min_same_top):.4%} are needed",
+            f"{same} of {positions} positions ({same / positions:.4%}), {_decimal(100 * min_same_top)} % are needed",
         ))
     return found
 
@@ -132,7 +140,7 @@ def compare(a: Certificate, b: Certificate) -> dict[str, Any]:
     one, two = a.document["subject"], b.document["subject"]
     incomparable = []
     if one["tokens"]["sha256"] != two["tokens"]["sha256"]:
-        incomparable.append("they speak of different tokens")
+        incomparable.append("they speak of different tokens; make one with certify --tokens-of the other")
     if any(one["original"][key] != two["original"][key] for key in ("files", "config_sha256", "dtype")):
         incomparable.append("they have different originals")
     pairs = [c.document["numbers"]["blocks"][-1]["error"] for c in (a, b)]

@@ -44,6 +44,8 @@ class Certificate:
         """SHA-256 of the file that it was read from; None if it was not read from one."""
         self.seconds: dict[str, float] = {}
         """Seconds by part, of the run that made it; not in the file."""
+        self.kernel: str | None = None
+        """The Lean that accepted its arithmetic when it was made; None if none was asked. Not in the file."""
 
     @classmethod
     def seal(cls, body: dict[str, Any], host: dict[str, Any]) -> Certificate:

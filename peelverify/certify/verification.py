@@ -63,9 +63,10 @@ class Verification:
     def summary(self) -> str:
         """What the checks establish, in one line."""
         if self.verdict is Verdict.VIOLATED:
-            bad = next(c for c in self.checks if c.verdict is Verdict.VIOLATED)
+            broken = [c for c in self.checks if c.verdict is Verdict.VIOLATED]
+            bad = broken[0]
             if bad.level == "gate":
-                return f"LIMIT BROKEN: {bad.name}: {bad.detail}"
+                return "LIMIT BROKEN: " + "; ".join(f"{c.name}: {c.detail}" for c in broken)
             return f"REFUTED at level {bad.level}: {bad.detail}"
         if self.verdict is not Verdict.HOLDS:
             bad = next(c for c in self.checks if c.verdict is self.verdict)

@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     except PeelverifyError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
-        _fail("stopped; what was finished is kept")
+        _fail("stopped; nothing half finished was left, and what was finished before is kept")
         return _INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()

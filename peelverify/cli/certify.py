@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from peelverify.cli import console
 from peelverify.cli.inputs import block_list, new_output, window_pool
+from peelverify.errors import InputError
 
 __all__ = ["register"]
 
@@ -22,6 +24,11 @@ def certify_command(
     ] = None,
     tokens: Annotated[int, typer.Option(help="How many tokens to draw.")] = 4096,
     window: Annotated[int, typer.Option(help="Tokens a window.")] = 128,
+    tokens_of: Annotated[
+        Path | None,
+        typer.Option(help="Take the tokens of this certificate, so that diff can compare the two; nothing is then said "
+                     "of unseen text.", metavar="CERTIFICATE"),
+    ] = None,
     kept: Annotated[
         str | None, typer.Option(help="Blocks of the original that were kept, e.g. 0,1,3.")
     ] = None,
@@ -44,12 +51,20 @@ def certify_command(
 ) -> None:
     """Certify how far COMPRESSED drifts from ORIGINAL on a text.
 
+    With --tokens-of two copies are certified on the same tokens: without it each draw depends on the models.
+
     Example: peelverify certify models/base models/base-4bit --text heldout.txt --out base-4bit.cert.json
     """
     new_output(out)
     blocks = block_list(kept)
     console.say(f"certify: {original} against {compressed}")
-    pool, windows = window_pool(original, text, tokens=tokens, window=window)
+    if tokens_of is None:
+        pool, windows = window_pool(original, text, tokens=tokens, window=window)
+        source: dict[str, Any] = {"pool": pool, "windows": windows}
+    elif text:
+        raise InputError("--text and --tokens-of exclude each other; give one of them")
+    else:
+        source = {"tokens": tokens_from(tokens_of)}
     from peelverify.certify import certify
 
     with console.progress() as bar:
@@ -61,7 +76,7 @@ def certify_command(
             bar.update(tasks[what], completed=done)
 
         certificate = certify(
-            original, compressed, pool=pool, windows=windows, lean=lean, kept=blocks, dtype=dtype,
+            original, compressed, **source, lean=lean, kept=blocks, dtype=dtype,
             compressed_dtype=compressed_dtype, attention=attention, batch=batch, tokens_external=tokens_external,
             every_input=every_input, stream=stream, on_progress=on_progress, on_note=console.say,
         )
@@ -72,7 +87,69 @@ def certify_command(
     console.result(certificate.claim)
     for line in lines(certificate):
         console.result(line)
+    console.table(
+        "certified  the error by blocks: bounds, share of the chain (rounded up), parts of e_t^2 = p^2 + 2<p,d> + d^2",
+        ("block", "e_t <=", "gain <=", "introduced d <=", "share <=", "p^2", "2<p,d>", "d^2"), budget(certificate),
+    )
+    console.result(f"lean       check = true by the kernel, by {certificate.kernel}" if certificate.kernel
+                   else "lean       not asked (--no-lean); peelverify verify asks it")
     console.result(f"written    {out}")
+
+
+def tokens_from(path: Path) -> list[list[int]]:
+    """The token ids of a certificate.
+
+    Raises:
+        InputError: it is refuted, of another format, or stores only their hash.
+    """
+    from peelverify.certify import Certificate, checker, shape
+
+    try:
+        document = Certificate.load(path).document
+        shape.check(document)
+    except (checker.Newer, checker.Refuted) as error:
+        raise InputError(f"--tokens-of needs a certificate that holds, got {path} ({error}); name another") from None
+    ids = document["subject"]["tokens"].get("ids")
+    if ids is None:
+        raise InputError(f"--tokens-of needs a certificate with its tokens, got {path} with their hash; use --text")
+    return ids
+
+
+def budget(certificate: Any) -> list[tuple[str, ...]]:
+    """A row for each block: its error, what it introduces, its share of the chain, and the parts of its error squared.
+
+    Bounds and shares are rounded up. The parts are percentages of the certified squared error; as enclosures they add
+    up to it exactly, and they are no bounds.
+    """
+    from peelverify.certify.checker import parse
+    from peelverify.certify.file import above
+
+    def part(value: Any, whole: Any) -> str:
+        return f"{float(100 * value / whole):.2f} %" if whole else ""
+
+    numbers = certificate.document["numbers"]
+    shares = dict(certificate.shares)
+    whole, first = certificate.chain, parse(numbers["initial_error"][1])
+    rows = [("embedding", above(first), "", "", share_text(shares["embedding"], whole), "", "", "")]
+    for block in numbers["blocks"]:
+        (error, through, own), inner = (
+            [sum(map(parse, block[key])) / 2 for key in ("error", "propagated", "introduced")],
+            sum(map(parse, block["inner"])) / 2,
+        )
+        name = f"{block['name']} (deleted)" if block["deleted"] else block["name"]
+        rows.append((
+            name, above(parse(block["error"][1])), above(parse(block["gain"])), above(parse(block["introduced"][1])),
+            share_text(shares[block["name"]], whole), part(through**2, error**2), part(2 * inner, error**2),
+            part(own**2, error**2),
+        ))
+    return rows
+
+
+def share_text(share: Any, whole: Any) -> str:
+    """A share of the chain bound in percent, rounded up."""
+    from peelverify.certify.file import above
+
+    return f"{above(100 * share / whole, 4)} %" if whole else ""
 
 
 def lines(certificate: Any) -> list[str]:
@@ -88,7 +165,7 @@ def lines(certificate: Any) -> list[str]:
          "loss_change_theorem_mean")
     )
     same, positions = certificate.same_top
-    measured = document["measured"]
+    windows, measured = document["subject"]["tokens"]["shape"][0], document["measured"]
     seen = float(measured["loss_compressed"]) - float(measured["loss_original"])
     found = [
         f"certified  logits: e_T <= {above(certificate.direct, 12)} over all tokens, <= "
@@ -100,7 +177,8 @@ def lines(certificate: Any) -> list[str]:
         f"certified  by the logits' oscillation alone: mean {between(*theorem)}, of any sign <= "
         f"{above(certificate.loss_change_mean)}, at a token <= {above(certificate.loss_change_max)}",
         f"certified  perplexity factor {between(*factor)}" if factor else "certified  no perplexity factor: too large",
-        f"certified  KL, nats: mean {between(*kl)}, largest {between(*certificate.signed('kl_largest'))}",
+        f"certified  KL, nats: mean {between(*kl)}, largest {between(*certificate.signed('kl_largest'))}; loss and KL "
+        f"at the {positions - windows} positions that have a next token",
         f"certified  top token kept at {same} of {positions} positions; {len(certificate.ties)} with ties",
     ]
     part = document["every_input"]
@@ -113,6 +191,11 @@ def lines(certificate: Any) -> list[str]:
                 f"{len(part['matrices'])} matrices, the worst "
                 f"{worst['name']} in block {worst['block']}: output changes by <= {above(parse(worst['bound']))}"
             )
+            ratios = [float(parse(row["bound"])) / float(seen) for row, seen in
+                      zip(part["matrices"], measured["every_input_largest_change"], strict=True) if float(seen)]
+            if ratios:
+                found.append(f"measured   these bounds are {min(ratios):.3g} to {max(ratios):.3g} times (median "
+                             f"{statistics.median(ratios):.3g}) the largest change on this text")
     unseen = document["unseen"]
     for level in unseen["levels"] if unseen else ():
         found.append(
@@ -142,7 +225,10 @@ def summary(certificate: Any, path: Path) -> dict:
         pair = certificate.signed(name)
         return None if pair is None else [exact_decimal(x, up) for x, up in zip(pair, (False, True), strict=True)]
 
-    document = certificate.document
+    def enclosure(pair: list[str]) -> list[str]:
+        return [exact_decimal(parse(x), up) for x, up in zip(pair, (False, True), strict=True)]
+
+    document, shares = certificate.document, dict(certificate.shares)
     unseen = document.get("unseen")
     return {
         "schema": "peelverify.certify/1",
@@ -169,6 +255,17 @@ def summary(certificate: Any, path: Path) -> dict:
         "positions": positions,
         "attention": document["subject"]["numerics"]["attention"],
         "states": document["subject"]["numerics"]["states"],
+        "blocks": [
+            {
+                "name": block["name"], "deleted": block["deleted"], "error_enclosure": enclosure(block["error"]),
+                "gain_upper": above(parse(block["gain"]), 17), "propagated_enclosure": enclosure(block["propagated"]),
+                "introduced_enclosure": enclosure(block["introduced"]), "inner_enclosure": enclosure(block["inner"]),
+                "chain_share_upper": above(shares[block["name"]], 17),
+            }
+            for block in document["numbers"]["blocks"]
+        ],
+        "embedding_chain_share_upper": above(shares["embedding"], 17),
+        "lean": certificate.kernel,
         "unseen": [
             {
                 "probability_upper": [level["k"], level["of"]],

@@ -316,6 +316,8 @@ def _result(
                 "label": pair["label"], "what": pair["what"], "directory": str(pair["directory"]),
                 "verdict": pair["verification"].verdict.name, "summary": pair["verification"].summary,
                 "levels_reached": list(pair["verification"].reached),
+                "limits": [{"name": c.name, "verdict": c.verdict.name, "detail": c.detail}
+                           for c in pair["verification"].checks if c.level == "gate"],
                 "loss_original_measured": float(pair["certificate"].document["measured"]["loss_original"]),
                 "loss_compressed_measured": float(pair["certificate"].document["measured"]["loss_compressed"]),
                 **{k: v for k, v in summary(pair["certificate"], pair["path"]).items() if k != "schema"},
@@ -368,6 +370,8 @@ def print_summary(result: dict[str, Any]) -> None:
         console.result(f"certified  logit error e_T <= {above(direct)} direct, <= {above(chain)} by the chain{ratio}")
         console.result(f"verified   {', '.join(pair['levels_reached'])}: {pair['summary']}")
         console.result(f"           {pair['path']}")
+        for limit in pair["limits"]:
+            console.result(f"limit      {limit['verdict']}: {limit['name']}: {limit['detail']}")
     console.result()
     console.result("proved     " + ", ".join(name.removeprefix("PeelVerify.") for name in result["theorems"]))
     console.result(f"report     {result['report']}")

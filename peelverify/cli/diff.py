@@ -24,6 +24,8 @@ def diff_command(
 
     Exit status: 0 compared, 1 one of them is refuted, 2 bad input, 3 they cannot be compared.
 
+    Both have to speak of the same tokens: make the second with `peelverify certify ... --tokens-of FIRST`.
+
     Example: peelverify diff base-4bit.cert.json base-3bit.cert.json
     """
     from peelverify.certify import checker, shape

@@ -264,6 +264,8 @@ def weight_files(directory: Path) -> list[Path]:
             "convert it with save_pretrained(..., safe_serialization=True)",
             files=tuple(pickles),
         )
+    if os.path.lexists(single):
+        raise ArtifactError(f"{single} needs to be a regular file, got something else; put the weights there")
     raise ArtifactError(f"{directory} has no model.safetensors; download the weights or save the model again")
 
 

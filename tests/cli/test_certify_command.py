@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,13 @@ def test_windows_are_drawn_from_all_texts(model_dirs, noisy_dirs, text, tmp_path
     printed = capsys.readouterr().out
     for words in ("certified  logits", "certified  chain", "certified  change of loss", "certified  perplexity factor",
                   "certified  KL", "certified  for every input", "certified  unseen window", "measured   the text",
-                  "compared   stored float32 values"):
+                  "measured   these bounds are", "compared   stored float32 values", "certified  the error by blocks",
+                  "lean       not asked", "at the 120 positions that have a next token"):
         assert words in printed, words
+    rows = {line.split("  ")[0]: line for line in printed.splitlines()}
+    assert "embedding" in rows
+    for name in ("block 0", "block 1", "head"):  # the parts of the squared error add up to it
+        assert sum(map(float, re.findall(r"(-?[\d.]+) %", rows[name])[1:])) == pytest.approx(100, abs=0.02)
     subject = Certificate.load(out).document["subject"]
     assert set(subject["pool"]["files"]) == {"one.txt", "two.txt"}
     assert subject["tokens"]["shape"] == [8, 16]
@@ -58,7 +64,44 @@ def test_the_json_result_has_units_and_enclosures(model_dirs, noisy_dirs, tmp_pa
     assert found["unseen"][0]["probability_upper"] == [1, 9]
     assert found["attention"] == "sdpa" and found["states"] == "stored float32 values of both models"
     assert {"blocks", "reruns", "read", "open_and_hash"} == set(found["seconds"])
-    assert Certificate.load(out).document["every_input"] is None
+    certificate = Certificate.load(out)
+    assert certificate.document["every_input"] is None and found["lean"] is None
+    assert [block["name"] for block in found["blocks"]][-1] == "head"
+    shares = [float(found["embedding_chain_share_upper"])] + [float(b["chain_share_upper"]) for b in found["blocks"]]
+    assert sum(shares) == pytest.approx(float(certificate.chain), rel=1e-12)
+    for block in found["blocks"]:
+        e, a, d, inner = (sum(map(float, block[f"{key}_enclosure"])) / 2
+                          for key in ("error", "propagated", "introduced", "inner"))
+        assert e**2 == pytest.approx(a**2 + 2 * inner + d**2, rel=1e-9)
+
+
+def test_two_copies_are_certified_on_the_same_tokens(model_dirs, noisy_dirs, text, tmp_path: Path, capsys) -> None:
+    """Draws depend on the models, so `diff` needs --tokens-of; verify then recomputes from the file alone."""
+    first, second = tmp_path / "a.cert.json", tmp_path / "b.cert.json"
+    original, options = model_dirs["llama"], ("--no-every-input", "--text", str(text[0]))
+    assert run(original, noisy_dirs["llama"], first, *options) == 0
+    assert run(original, original, second, *options) == 0
+    assert main(["diff", str(first), str(second)]) == 3
+    assert "--tokens-of" in capsys.readouterr().out
+    second.unlink()
+    assert run(original, original, second, "--no-every-input", "--tokens-of", str(first)) == 0
+    assert Certificate.load(second).document["unseen"] is None
+    assert main(["diff", str(first), str(second)]) == 0
+    words = ["verify", str(second), "--original", str(original), "--compressed", str(original)]
+    assert main([*words, "--level", "recompute", "--require", "recompute"]) == 0
+
+
+def test_tokens_of_what_has_none(model_dirs, text, tmp_path: Path, capsys) -> None:
+    """A damaged certificate, one with the hash of its tokens only, another file, and both sources at once."""
+    model, good = model_dirs["llama"], tmp_path / "a.cert.json"
+    assert run(model, model, good, "--no-every-input", "--tokens-external") == 0
+    bad = tmp_path / "bad.json"
+    bad.write_text(good.read_text().replace('"positions": 128', '"positions": 129'))
+    for path, words in ((good, "with their hash"), (bad, "certificate that holds"), (text[0], "not a certificate")):
+        assert run(model, model, tmp_path / "b.cert.json", "--tokens-of", str(path)) == 2
+        assert words in capsys.readouterr().err
+    assert run(model, model, tmp_path / "b.cert.json", "--tokens-of", str(good), "--text", str(text[0])) == 2
+    assert not (tmp_path / "b.cert.json").exists()
 
 
 def test_gemma_2_needs_no_option(ids, tmp_path: Path, capsys) -> None:

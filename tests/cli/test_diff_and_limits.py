@@ -85,6 +85,9 @@ def test_limits_decide_the_exit_status(pair, capsys) -> None:
     assert main([*words, "--max-loss-change", "5", "--min-same-top", "0"]) == 0
     assert main([*words, "--min-same-top", "1"]) == 1
     assert "LIMIT BROKEN" in capsys.readouterr().out
+    assert main([*words, "--min-same-top", "1", "--max-loss-change", "0.000000123"]) in (0, 1)
+    out = capsys.readouterr().out
+    assert "0.000000123 nats a token are allowed" in out and "100 % are needed" in out
     for bad in ("-1", "x", "nan", "1e5", "٣", "2"):
         assert main([*words, f"--min-same-top={bad}"]) == 2, bad
     with pytest.raises(InputError):

@@ -105,3 +105,14 @@ def test_check_does_everything_for_each_family(family: str, model_dirs, tmp_path
     assert (out / "report" / "index.html").stat().st_size > 10_000
     assert {"peel.json", "rho.json", "check.json"} <= {p.name for p in out.iterdir()}
     assert found["peel"]["checkpoints"]
+    assert all(pair["limits"] == [] for pair in found["pairs"])
+
+
+def test_check_names_every_limit_and_what_became_of_it(model_dirs, tmp_path: Path, capsys) -> None:
+    """As a gate it says which limits were kept and which were broken, for each copy."""
+    words = ["check", str(model_dirs["gpt2"]), "--out", str(tmp_path / "out"), "--tokens", "64", "--window", "32",
+             "--no-lean", "--draws", "2", "--max-loss-change", "9", "--min-same-top", "1"]
+    assert main(words) == 1
+    out = capsys.readouterr().out
+    assert out.count("limit      HOLDS: mean change of loss: ") == 2 and "9 nats a token are allowed" in out
+    assert "limit      VIOLATED: same top token: " in out and "LIMIT BROKEN: same top token" in out

@@ -100,6 +100,7 @@ def flat_chunks(*raws: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
         yield tuple(pieces)
 
 
+@np.errstate(all="ignore")  # of a signalling NaN the caller hears by name
 def require_finite(raw: np.ndarray, *, name: str = "array") -> None:
     """Refuse NaN and infinity, and say how many there are and where the first is.
 

@@ -25,6 +25,7 @@ def _fine(start: int, count: int) -> float:
 
 
 @measured("a probe: it looks at what a compiled function makes of known arrays, and bounds nothing")
+@np.errstate(all="ignore")  # whatever the caller set
 def sums_are_right(sums_of_squares: SumsOfSquares) -> bool:
     """Whether sums whose answer float64 holds exactly come out so, and infinity and NaN are not lost.
 

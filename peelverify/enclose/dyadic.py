@@ -10,6 +10,7 @@ from math import isqrt
 
 import numpy as np
 
+from peelverify.enclose.arrays import require_finite, stored
 from peelverify.errors import DomainError
 from peelverify.registry import measured
 
@@ -22,16 +23,24 @@ _EXACT = "whole-number arithmetic without rounding error; the laws compare it wi
 
 
 @measured(_EXACT)
+@np.errstate(all="ignore")  # a signalling NaN
 def exact_sum(values: np.ndarray) -> Fraction:
     """Sum float64 values without any rounding.
 
     Args:
-        values: float64 array of any shape, finite.
+        values: numpy array or torch tensor, float16, bfloat16, float32 or float64; any shape, finite.
 
     Returns:
         The exact sum.
+
+    Raises:
+        NonFiniteError: NaN or infinite entries; says how many and where the first is.
+        InputError: integer, complex or masked entries.
     """
-    flat = np.asarray(values, dtype=np.float64).ravel()
+    raw = stored(values, name="values")
+    flat = raw.astype(np.float64, copy=False).ravel()
+    if not np.isfinite(flat).all():
+        require_finite(raw, name="values")
     if flat.size <= _FEW:
         parts = [x.as_integer_ratio() for x in flat.tolist()]
         bits = max((bottom.bit_length() for _, bottom in parts), default=1)

@@ -178,9 +178,8 @@ def _difference(x: np.ndarray, y: np.ndarray | None, *, split: bool) -> list[tup
     """The chunk x - y (x itself if y is None), whole or split into classes."""
     if y is None:
         return _classes(x, None) if split else [(0, x)]
-    with np.errstate(over="ignore"):
-        d = x - y
-        return _classes(d, x * 0.5 - y * 0.5) if split else [(0, d)]
+    d = x - y
+    return _classes(d, x * 0.5 - y * 0.5) if split else [(0, d)]
 
 
 def _squares(raw: np.ndarray) -> tuple[float, int]:
@@ -197,14 +196,10 @@ def _squares(raw: np.ndarray) -> tuple[float, int]:
         if flat.dtype.char == "d":
             flat = flat.astype(_FLOAT64, copy=False)  # of the other byte order
             return float(np.vdot(flat, flat)), flat.size  # the one product that does not warn of an overflow
-        try:
+        with np.errstate(all="ignore"):  # a signalling NaN
             flat = flat.astype(_FLOAT64)
-        except (RuntimeWarning, FloatingPointError):  # a signalling NaN, where warnings are errors
-            return np.nan, flat.size
-        return float(flat.dot(flat)), flat.size
-    if flat.dtype.char != "d":
-        return _converted_sum(flat), BLOCK
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        return float(np.vdot(flat, flat)), flat.size
+    with np.errstate(all="ignore"):
         return (_total(_block_sums(flat, flat)) if flat.dtype == _FLOAT64 else _converted_sum(flat)), BLOCK
 
 
@@ -222,7 +217,7 @@ def _make_room() -> np.ndarray:
 def _converted_sum(flat: np.ndarray) -> float:
     """Sum of squares of many entries, as computed, block by block; some blocks at a time become float64.
 
-    Squares of the narrow types neither overflow nor underflow in float64, so for them nothing has to be silenced.
+    The caller has silenced floating-point events.
     """
     whole = flat.size - flat.size % BLOCK
     blocks = flat[:whole].reshape(-1, BLOCK)
@@ -237,8 +232,6 @@ def _converted_sum(flat: np.ndarray) -> float:
         if whole < flat.size:
             rest = flat[whole:].astype(_FLOAT64)
             sums.append(float(rest.dot(rest)))
-    except (RuntimeWarning, FloatingPointError):  # a signalling NaN, where warnings are errors
-        return np.nan
     finally:
         _rooms.append(room)
     return _total(sums)
@@ -272,21 +265,20 @@ def _norm(array: Any, *, up: bool) -> Fraction:
     return sqrt_upper(found.hi) if up else sqrt_lower(found.lo)
 
 
+@np.errstate(all="ignore")  # whatever the caller set
 def _enclose(left: tuple[np.ndarray, ...], right: tuple[np.ndarray, ...] | None, carried: int) -> Interval:
     """Enclose sum l*r with l = left[0] - left[1], r likewise (or r = l if `right` is None)."""
     arrays = left + (right or ())
     if arrays[0].size == 0:
         return _ZERO
     plain = _Sums()
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for chunk in flat_chunks(*arrays):
-            x = _difference(chunk[0], chunk[1] if len(left) > 1 else None, split=False)[0][1]
-            y = None
-            if right is not None:
-                y = _difference(chunk[len(left)], chunk[-1] if len(right) > 1 else None, split=False)[0][1]
-            plain.add(x, y)
-        safe = plain.safe()
-    if safe:
+    for chunk in flat_chunks(*arrays):
+        x = _difference(chunk[0], chunk[1] if len(left) > 1 else None, split=False)[0][1]
+        y = None
+        if right is not None:
+            y = _difference(chunk[len(left)], chunk[-1] if len(right) > 1 else None, split=False)[0][1]
+        plain.add(x, y)
+    if plain.safe():
         return plain.enclose(carried)
     for raw in arrays:
         require_finite(raw)

@@ -22,6 +22,7 @@ _EXACT_LINES = 64
 """So many of the largest lines are added up exactly; where more are tied, one rounding bound serves for all."""
 
 
+@np.errstate(all="ignore")  # whatever the caller set
 def _top(raw: np.ndarray) -> float:
     """The largest magnitude; refuses NaN and infinity."""
     if raw.size == 0:

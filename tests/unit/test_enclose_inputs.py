@@ -81,13 +81,14 @@ def test_bad_entries_are_counted_and_located(name: str) -> None:
 
 
 def test_bad_entries_of_pairs_are_located() -> None:
-    """Differences, inner products, products and residuals refuse NaN too."""
+    """Differences, inner products, products, residuals and exact sums of few and many entries refuse NaN too."""
     good, bad = np.ones((2, 2)), np.array([[1.0, 2.0], [np.nan, 3.0]])
     for call in (
         lambda: enclose.error_sq(good, bad), lambda: enclose.inner_upper(bad, good),
         lambda: enclose.inner_of_differences(good, good, bad, good), lambda: enclose.matmul_enclosed(good, bad),
         lambda: enclose.residual_norm_fro_upper(bad, good, good),
         lambda: enclose.residual_norm_fro_lower(good, bad, good),
+        lambda: enclose.exact_sum(bad), lambda: enclose.exact_sum(np.pad(bad, ((0, 0), (0, 99)))),
     ):
         with pytest.raises(NonFiniteError, match=r"\(1, 0\)"):
             call()

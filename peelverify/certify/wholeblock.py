@@ -4,8 +4,7 @@ Claims about real arithmetic on the weights as converted to the dtype that is ru
 input at all, and the bound is on the 2-norm of the change of the output at a token. A norm gives every token the
 radius ``sqrt(d)`` once its scales are folded into the maps behind it. From there on each step is a theorem of
 ``Proofs/Universal.lean``: values, scores and attention weights, all heads through the output map, the shift of the
-second norm's input, the feed-forward layer. The bound is compared with the worst change that sampling and gradient
-ascent find. Longer than 500 lines because the bound is one argument whose steps share their numbers.
+second norm's input, the feed-forward layer. Beside each bound stands the worst change that `search_block` finds.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from peelverify.bounds import universal
 from peelverify.bounds.exponential import exp_upper
@@ -38,13 +37,13 @@ from peelverify.certify.layout import (
     unbounded_norm,
 )
 from peelverify.certify.measure import same_shape
+from peelverify.certify.worst import Found, search_block
 from peelverify.enclose import norm_fro_upper, norm_op2_upper, sqrt_lower, sqrt_upper
 from peelverify.errors import InputError
-from peelverify.models.blockwise import BlockSource, Call
+from peelverify.models.blockwise import BlockSource
 from peelverify.models.view import ModelView
-from peelverify.registry import measured
 
-__all__ = ["LIPSCHITZ", "BlockBound", "Found", "bound_block", "bound_blocks", "search_block"]
+__all__ = ["COVERED", "LIPSCHITZ", "BlockBound", "bound_block", "bound_blocks", "require_coverable"]
 
 LIPSCHITZ = {
     "relu": Fraction(1),
@@ -63,6 +62,9 @@ LIPSCHITZ = {
 _NOT_COVERED = {
     "gemma2": "it normalises the outputs of attention and feed-forward layers as well",
 }
+
+COVERED = tuple(family for family in LAYOUTS if family not in _NOT_COVERED)
+"""Families whose whole blocks have a bound."""
 
 
 @dataclass(frozen=True)
@@ -90,23 +92,6 @@ class BlockBound:
     steady_attention: Fraction
     steady_norm: Fraction
     theorem: str
-
-
-@dataclass(frozen=True)
-class Found:
-    """The largest changes at a token that a search found; measured.
-
-    Attributes:
-        sampled: over random inputs.
-        ascended: over inputs improved by gradient ascent.
-        samples: how many token states were drawn.
-        ascents: how many were improved.
-    """
-
-    sampled: float
-    ascended: float
-    samples: int
-    ascents: int
 
 
 @dataclass(frozen=True)
@@ -312,7 +297,7 @@ class _FeedBound:
 
 def _require_covered(view: ModelView, block: nn.Module) -> Layout:
     family = view.config.model_type
-    if family in _NOT_COVERED or family not in LAYOUTS:
+    if family not in COVERED:
         reason = _NOT_COVERED.get(family, "its block is not described")
         raise InputError(f"bound_blocks does not cover {family}: {reason}; use the every-input part of certify")
     layout = LAYOUTS[family]
@@ -397,69 +382,16 @@ def bound_block(block: int, f: nn.Module, own: nn.Module | None, view: ModelView
     )
 
 
-@measured("a search, which shows that a bound is not vacuous and never that it is sharp")
-def search_block(
-    f: nn.Module,
-    own: nn.Module | None,
-    call: Call,
-    shape: tuple[int, int, int],
-    *,
-    samples: int = 10_000,
-    ascents: int = 100,
-    steps: int = 60,
-    seed: int = 0,
-) -> Found:
-    """Look for inputs that a compressed block answers as wrongly as possible.
+def require_coverable(original: ModelView, compressed: ModelView, kept: Sequence[int]) -> None:
+    """Refuse a pair whose blocks `bound_blocks` cannot bound, before any work.
 
-    Args:
-        f: the original's block, float32 or float64.
-        own: the compressed block; None if it was deleted.
-        call: masks and positions for inputs of this shape.
-        shape: (windows, length, width) of one evaluation.
-        samples: token states to draw, Gaussian at scales from 1/100 to 100.
-        ascents: how many of the worst windows to improve by gradient ascent.
-        steps: ascent steps.
-        seed: of the draw.
-
-    Returns:
-        The largest 2-norms of the change at a token.
+    Raises:
+        InputError: a family, a norm or an activation that is not covered; configurations that differ.
+        ShapeError: models that cannot be compared block by block.
     """
-    generator = torch.Generator().manual_seed(seed)
-    parameter = next(f.parameters())
-    windows, length, width = shape
-    kept: list[tuple[float, Tensor]] = []
-    drawn, worst = 0, 0.0
-
-    def change(x: Tensor) -> Tensor:
-        answer = x if own is None else call.run(own, x)
-        return (answer - call.run(f, x)).norm(dim=-1)
-
-    while drawn < samples:
-        scale = 10 ** (4 * torch.rand(windows, 1, 1, generator=generator) - 2)
-        x = (torch.randn(windows, length, width, generator=generator) * scale).to(parameter)
-        with torch.no_grad():
-            found = change(x)
-        drawn += windows * length
-        worst = max(worst, float(found.max()))
-        each = found.amax(dim=1)
-        kept += [(float(v), x[i]) for i, v in enumerate(each)]
-        kept = sorted(kept, key=lambda pair: -pair[0])[:ascents]
-    best = worst
-    starts = [x for _, x in kept]
-    for begin in range(0, len(starts), windows):
-        group = starts[begin : begin + windows]
-        batch = torch.stack(group + [group[0]] * (windows - len(group)))
-        x = batch.clone().requires_grad_(True)
-        optimiser = torch.optim.Adam([x], lr=0.05 * float(batch.std()))
-        for _ in range(steps):
-            optimiser.zero_grad()
-            found = change(x)
-            best = max(best, float(found.detach().max()))
-            (-found.amax(dim=1).sum()).backward()
-            optimiser.step()
-        with torch.no_grad():
-            best = max(best, float(change(x).max()))
-    return Found(worst, best, drawn, len(starts))
+    same_shape(original, compressed, kept)
+    _require_covered(original, original.blocks[0])
+    _require_alike(differences(original, compressed, kept) + buffers_around(original, compressed))
 
 
 def bound_blocks(
@@ -470,7 +402,7 @@ def bound_blocks(
     samples: int = 10_000,
     ascents: int = 100,
     length: int = 8,
-    windows: int = 20,
+    windows: int = 25,
     seed: int = 0,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> list[tuple[BlockBound, Found]]:
@@ -480,7 +412,7 @@ def bound_blocks(
         original: the reference model.
         compressed: the model under test.
         kept: indices of the original's blocks that the compressed model still has.
-        samples, ascents, seed: see `search_block`; both zero for no search.
+        samples, ascents, seed: see `search_block`; no samples and no ascents for no search.
         length: tokens of a searched window.
         windows: windows of one evaluation.
         on_progress: called with (blocks done, blocks, text).
@@ -489,31 +421,28 @@ def bound_blocks(
         For each block of the original its bound and what the search found.
 
     Raises:
-        InputError: see `bound_block`; configurations that differ; a length beyond the model's positions.
+        InputError: see `require_coverable` and `bound_block`.
         ShapeError: models that cannot be compared block by block.
     """
     view = original.view
-    same_shape(view, compressed.view, kept)
-    _require_covered(view, view.blocks[0])
-    _require_alike(differences(view, compressed.view, kept) + buffers_around(view, compressed.view))
+    require_coverable(view, compressed.view, kept)
     ids = torch.zeros((windows, length), dtype=torch.long, device=original.device)
     with original.front(ids) as embed:
         _, calls = embed(ids)
+
+    def search(t: int, f: nn.Module, own: nn.Module | None) -> Found:
+        shape = (windows, length, view.width)
+        return search_block(f, own, calls[t], shape, samples=samples, ascents=ascents, seed=seed + t)
+
     found = []
     for t in range(view.depth):
         with original.block(t) as f:
             if t in kept:
                 with compressed.block(list(kept).index(t)) as own:
-                    bound = bound_block(t, f, own, view)
-                    seen = search_block(
-                        f, own, calls[t], (windows, length, view.width), samples=samples, ascents=ascents, seed=seed + t
-                    )
+                    pair = bound_block(t, f, own, view), search(t, f, own)
             else:
-                bound = bound_block(t, f, None, view)
-                seen = search_block(
-                    f, None, calls[t], (windows, length, view.width), samples=samples, ascents=ascents, seed=seed + t
-                )
-        found.append((bound, seen))
+                pair = bound_block(t, f, None, view), search(t, f, None)
+        found.append(pair)
         if on_progress is not None:
             on_progress(t + 1, view.depth, "blocks")
     return found

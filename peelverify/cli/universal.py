@@ -16,13 +16,16 @@ def universal(
     original: Annotated[str, typer.Argument(help="Model directory (safetensors) or hub id.")],
     compressed: Annotated[str, typer.Argument(help="Compressed model: directory or hub id.")],
     kept: Annotated[str | None, typer.Option(help="Blocks of the original that were kept, e.g. 0,1,3.")] = None,
-    samples: Annotated[int, typer.Option(help="Token states drawn for the search.", min=0)] = 10_000,
-    ascents: Annotated[int, typer.Option(help="Inputs improved by gradient ascent.", min=0)] = 100,
+    samples: Annotated[int, typer.Option(help="Token states drawn, exactly so many; 0 for none.", min=0)] = 10_000,
+    ascents: Annotated[int, typer.Option(help="Windows improved by gradient ascent; 0 for none.", min=0)] = 100,
     length: Annotated[int, typer.Option(help="Tokens of a searched input.", min=1)] = 8,
     seed: Annotated[int, typer.Option(help="Of the search.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Bound the change of every block for every input, from weights alone, in real arithmetic.
+
+    Families: llama, mistral, qwen2, qwen3, phi3, gpt2, gpt_neox, opt. Not gemma2, which normalises the outputs of
+    attention and feed-forward layers as well. The two models may differ in their weights only.
 
     Example: peelverify universal models/base models/base-4bit
     """
@@ -30,10 +33,11 @@ def universal(
     console.say(f"universal: {original} against {compressed}")
     from peelverify.certify.build import kept_blocks
     from peelverify.certify.identity import open_model
-    from peelverify.certify.wholeblock import bound_blocks
+    from peelverify.certify.wholeblock import bound_blocks, require_coverable
 
     first, second = (open_model(model) for model in (original, compressed))
     left = kept_blocks(first, second, blocks)
+    require_coverable(first.view, second.view, left)
     with console.progress() as bar:
         task = bar.add_task("blocks", total=first.view.depth)
         found = bound_blocks(
@@ -54,32 +58,46 @@ def universal(
         ("block", "kind", "certified <=", "found (measured)", "times", "without moved weights", "without moved norm"),
         [
             (
-                bound.block, bound.kind, upwards(bound.bound), f"{max(seen.sampled, seen.ascended):.6g}",
-                f"{looseness(bound, seen):.3g}", upwards(bound.steady_attention), upwards(bound.steady_norm),
+                bound.block, bound.kind, upwards(bound.bound), "-" if seen.worst is None else f"{seen.worst:.6g}",
+                times(bound, seen), upwards(bound.steady_attention), upwards(bound.steady_norm),
             )
             for bound, seen in found
         ],
     )
-    drawn = found[0][1]
-    console.result(
-        f"found       the worst of {drawn.samples} sampled and {drawn.ascents} ascended inputs a block; a lower end, "
-        "no proof that the bound cannot be smaller"
-    )
+    console.result(f"found       {searched(found[0][1])}")
     console.result(
         "limits      `without moved weights`: attention weights held still; `without moved norm`: the second norm's "
         "input held still, which a small input can move by its whole length"
     )
 
 
-def looseness(bound: Any, seen: Any) -> float:
-    """Certified over found; infinite if nothing was found."""
-    found = max(seen.sampled, seen.ascended)
-    return float(bound.bound) / found if found else float("inf")
+def looseness(bound: Any, seen: Any) -> float | None:
+    """Certified over found; None if nothing was searched or nothing was found."""
+    return float(bound.bound) / seen.worst if seen.worst else None
+
+
+def times(bound: Any, seen: Any) -> str:
+    """Certified over found as text, or why there is no such number."""
+    ratio = looseness(bound, seen)
+    if ratio is not None:
+        return f"{ratio:.3g}"
+    if bound.bound == 0:
+        return "bound is 0"
+    return "not searched" if seen.worst is None else "found nothing"
+
+
+def searched(seen: Any) -> str:
+    """What the search looked at."""
+    if seen.worst is None:
+        return "nothing was searched, so nothing is known about how loose the bounds are"
+    return (
+        f"the worst of {seen.samples} sampled token states and {seen.ascents} ascended windows a block; a lower end, "
+        "no proof that the bound cannot be smaller"
+    )
 
 
 def row(bound: Any, seen: Any) -> dict[str, Any]:
     """One block as JSON."""
-    ratio = looseness(bound, seen)
     return {
         "block": bound.block,
         "kind": bound.kind,
@@ -94,7 +112,7 @@ def row(bound: Any, seen: Any) -> dict[str, Any]:
         "measured_worst_ascended": seen.ascended,
         "samples": seen.samples,
         "ascents": seen.ascents,
-        "certified_over_measured": ratio if ratio != float("inf") else None,
+        "certified_over_measured": looseness(bound, seen),
     }
 
 

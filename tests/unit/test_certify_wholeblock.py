@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from fractions import Fraction as F
 
 import mpmath
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, Phi3Config, Phi3ForCausalLM
 from transformers.activations import ACT2FN
 
-from peelverify.certify import wholeblock
-from peelverify.certify.wholeblock import LIPSCHITZ, bound_block, bound_blocks, search_block
+from peelverify.certify import wholeblock, worst
+from peelverify.certify.wholeblock import COVERED, LIPSCHITZ, bound_block, bound_blocks, require_coverable
+from peelverify.certify.worst import search_block
 from peelverify.compress import delete_layers
 from peelverify.errors import InputError
-from peelverify.models.blockwise import WholeModel
+from peelverify.models.blockwise import Call, WholeModel
 from peelverify.models.small import small_decoder
 from peelverify.models.view import ModelView
 
@@ -94,6 +97,104 @@ def test_a_deleted_block_is_bounded_by_its_size() -> None:
     assert 0 < max(seen.sampled, seen.ascended) <= float(bound.bound)
 
 
+def calls_of(view: ModelView, windows: int, length: int) -> list[Call]:
+    """What the model gives to its blocks for inputs of this shape."""
+    ids = torch.zeros((windows, length), dtype=torch.long)
+    with WholeModel(view).front(ids) as embed:
+        return embed(ids)[1]
+
+
+def plain_ascent(f: nn.Module, own: nn.Module, call: Call, start: torch.Tensor) -> float:
+    """Largest change that sixty steps of Adam find, at the worst token of each window."""
+    x = start.clone().requires_grad_(True)
+    optimiser, best = torch.optim.Adam([x], lr=0.05 * float(start.std())), 0.0
+    for _ in range(60):
+        change = (call.run(own, x) - call.run(f, x)).norm(dim=-1).amax(dim=1)
+        best = max(best, float(change.detach().max()))
+        (x.grad,) = torch.autograd.grad(-change.sum(), x)
+        optimiser.step()
+    return best
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen2"])
+def test_the_search_beats_a_plain_ascent_and_hardly_depends_on_the_seed(family: str) -> None:
+    """Windows of one scale and a step of one size miss inputs that a small token decides; a search must not."""
+    one, two = pair(family, 1e-3)
+    calls = calls_of(one, 16, 8)
+    for t in range(2):
+        f, own = one.blocks[t], two.blocks[t]
+        starts = torch.randn(16, 8, 16, generator=torch.Generator().manual_seed(7))
+        plain = max(plain_ascent(f, own, calls[t], starts * 10.0**power) for power in range(-3, 2))
+        found = [
+            search_block(f, own, calls[t], (16, 8, 16), samples=500, ascents=48, seed=seed).ascended for seed in (0, 1)
+        ]
+        assert min(found) >= max(1.1 * plain, 0.9 * max(found)), (plain, found)
+
+
+def test_the_search_repeats_itself_and_leaves_no_gradients() -> None:
+    """The same seed gives the same numbers; the blocks stay as they were."""
+    one, two = pair("llama", 0.01)
+    (call, _) = calls_of(one, 3, 4)
+    found = [search_block(one.blocks[0], two.blocks[0], call, (3, 4, 16), samples=50, ascents=4) for _ in range(2)]
+    assert found[0] == found[1]
+    assert all(parameter.grad is None for view in (one, two) for parameter in view.model.parameters())
+
+
+def test_as_many_token_states_are_drawn_as_were_asked_for() -> None:
+    """The worst of n states is that of the first n, whether or not n fills a window or an evaluation."""
+    one, two = pair("llama", 0.01)
+    f, own = one.blocks[0], two.blocks[0]
+    (call, _) = calls_of(one, 2, 3)
+    inputs = []
+
+    class Seen(Call):
+        def run(self, block: nn.Module, state: torch.Tensor) -> torch.Tensor:
+            inputs.append(state)
+            return super().run(block, state)
+
+    def search(samples: int, ascents: int = 0) -> worst.Found:
+        return search_block(f, own, Seen(call.args, call.kwargs), (2, 3, 16), samples=samples, ascents=ascents, seed=5)
+
+    search(18)
+    drawn = torch.cat(inputs[::2])
+    with torch.no_grad():
+        pieces = drawn.split(2)
+        each = torch.cat([(call.run(own, x) - call.run(f, x)).norm(dim=-1).flatten() for x in pieces])
+    for samples in range(1, 19):
+        found = search(samples)
+        assert (found.samples, found.ascended) == (samples, None)
+        assert found.worst == found.sampled == pytest.approx(float(each[:samples].max()), rel=1e-3)
+    assert search(0) == worst.Found(None, None, 0, 0) and search(0).worst is None
+    nothing = search(0, 3)
+    assert (nothing.sampled, nothing.samples, nothing.ascents) == (None, 0, 3) and nothing.worst > 0
+
+
+def test_what_was_found_is_computed_in_float64_throughout() -> None:
+    """Norms that ask for float32 by name get float64, also at a token that attention all but cancels."""
+
+    class Norm(nn.Module):
+        def __init__(self, of: nn.Module) -> None:
+            super().__init__()
+            self.weight, self.least = of.weight.detach().double(), of.variance_epsilon
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.weight * (x / (x.square().mean(dim=-1, keepdim=True) + self.least).sqrt())
+
+    one, _ = pair("llama", 0.0)
+    f = one.blocks[0]
+    (call, _) = calls_of(one, 2, 4)
+    wide = Call(worst._double(call.args), {name: worst._double(value) for name, value in call.kwargs.items()})
+    usual = copy.deepcopy(f).double()
+    true = copy.deepcopy(usual)
+    true.input_layernorm, true.post_attention_layernorm = Norm(f.input_layernorm), Norm(f.post_attention_layernorm)
+    x = 0.01 * torch.randn(2, 4, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found, expected = worst._double_answer(f, call, x), wide.run(true, x.double())
+        assert found.dtype == torch.float64
+        assert float((found - expected).abs().max()) <= 1e-13
+        assert float((wide.run(usual, x.double()) - expected).abs().max()) >= 1e-9  # float32 inside
+
+
 def test_every_part_of_the_bound_is_needed() -> None:
     """With one changed weight the bound of that part alone is not zero, and the search sees the change."""
     for name in (
@@ -164,5 +265,8 @@ def test_what_is_not_covered_is_refused() -> None:
     with pytest.raises(InputError, match="mish"):
         bound_block(0, one.blocks[0], one.blocks[0], one)
     one.config.model_type = "gemma2"
+    assert "gemma2" not in COVERED
     with pytest.raises(InputError, match="gemma2"):
         bound_block(0, one.blocks[0], one.blocks[0], one)
+    with pytest.raises(InputError, match="gemma2"):
+        require_coverable(one, one, range(2))

@@ -14,7 +14,10 @@ import torch
 
 from peelverify import enclose
 from peelverify.enclose import compiled, frobenius
+from peelverify.enclose.arrays import as_float64
 from peelverify.enclose.operator import Stacked
+from peelverify.errors import NonFiniteError
+from peelverify.peel.least_squares import one_thread
 
 _ARGUMENTS: dict[Callable[[Any, Any], tuple[Any, ...]], tuple[str, ...]] = {
     lambda x, y: (x,): (
@@ -131,6 +134,13 @@ def outcome(name: str, x: Any, y: Any) -> Any:
     return [part.tolist() for part in found] if isinstance(found, enclose.Product) else found
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_threads() -> Iterator[None]:
+    """Tens of thousands of small products: threads would only wait for each other."""
+    with one_thread(1):
+        yield
+
+
 def test_every_public_function_is_here() -> None:
     """All of `peelverify.enclose` but the two records."""
     assert {name.split()[0] for name in CALLS} == set(enclose.__all__) - {"Interval", "Product"}
@@ -158,6 +168,14 @@ def test_the_caller_sees_no_floating_point_event(
                     if found != expected:
                         wrong.append((call, side, second, state, str(expected)[:80], str(found)[:80]))
     assert not wrong, wrong
+
+
+@pytest.mark.parametrize("state", ["errors raise", "warnings are errors", "handler"])
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float32", "float64"])
+def test_bad_entries_are_named_to_every_caller(name: str, state: str) -> None:
+    """Reading an array with a signalling NaN says where it is, as other parts of the package need it too."""
+    with caller(state), pytest.raises(NonFiniteError, match=r"index \(1, 2\)"):
+        as_float64(given("signalling NaN", name, 3, 0))
 
 
 @pytest.mark.parametrize("state", ["errors raise", "warnings are errors", "handler"])

@@ -574,8 +574,8 @@ def more_windows_than_allowed(d):
 
 @attack("arithmetic")
 def as_large_a_pool_as_allowed(d):
-    """The draw from two million windows is repeated, and is another one."""
-    return _pool_of(d, 1 << 21)
+    """The draw from a million windows is repeated, and is another one."""
+    return _pool_of(d, 1 << 20)
 
 
 @attack("arithmetic")

@@ -145,7 +145,7 @@ def test_what_no_checker_would_read_is_refused_before_any_work(model_dirs, noisy
     with pytest.raises(InputError, match="--tokens-external"):
         check_count(torch.zeros(1000, 200, dtype=torch.int64), external=False)
     check_count(torch.zeros(1000, 200, dtype=torch.int64), external=True)
-    huge = Pool(torch.zeros((1 << 21) + 1, 2, dtype=torch.int8), {})
+    huge = Pool(torch.zeros((1 << 20) + 1, 2, dtype=torch.int8), {})
     with pytest.raises(InputError, match="pool has at most"):
         draw_windows(huge, 4, original={"a": "b"}, compressed={"a": "b"})
 

@@ -232,6 +232,23 @@ def measure_numbers(
     return numbers, measured, found.seconds
 
 
+def _only_written(part: dict[str, Any], seen: list[str]) -> list[str]:
+    """Leave out matrices whose numbers no reader takes, by name; return what was seen of the others."""
+    rows, left = [], []
+    for row, change in zip(part["matrices"], seen, strict=True):
+        try:
+            for text in (row["operator"], row["radius"], row["shift"], row["bound"], *row.get("parts", ())):
+                parse(text)
+        except checker.Refuted:
+            reason = "its numbers are too small or too large to be written"
+            part["not_covered"].append({"block": row["block"], "name": row["name"], "reason": reason})
+        else:
+            rows.append(row)
+            left.append(change)
+    part["matrices"] = rows
+    return left
+
+
 def derive_unseen(numbers: dict[str, Any], ids: Tensor, pool: dict[str, Any]) -> dict[str, Any] | None:
     """Bounds for windows of the pool that were not drawn; None if there are none."""
     windows, length = ids.shape
@@ -299,7 +316,7 @@ def compute_parts(
         read = original.source.read_seconds + compressed.source.read_seconds - read
         seconds["every_input"] = time.perf_counter() - start - read
         seconds["read"] += read
-        extra["every_input_largest_change"] = seen
+        extra["every_input_largest_change"] = _only_written(part, seen)
     unseen = derive_unseen(numbers, ids, pool) if pool is not None else None
     return Parts(numbers, extra, part, unseen, seconds)
 
@@ -378,6 +395,11 @@ def certify(
         ids = as_ids(ids)
     assert ids is not None
     check_count(ids, external=tokens_external)
+    for role, side in (("original", first), ("compressed", second)):
+        longest = getattr(side.view.config, "max_position_embeddings", None)
+        if longest and ids.shape[1] > longest:
+            raise InputError(f"certify needs windows of at most {longest} tokens for the {role} model, got "
+                             f"{ids.shape[1]}; cut shorter windows")
     parts = compute_parts(
         first, second, blocks, ids, batch=batch, pool=drawn, with_every_input=every_input, on_progress=on_progress
     )

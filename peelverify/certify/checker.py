@@ -263,11 +263,11 @@ def check_changes(units: dict, scored: int, error: tuple) -> None:
 
 
 def check_measured(measured: dict, change: tuple) -> None:
-    """Refute measured losses whose difference is not the certified one, up to what printing takes away."""
+    """Refute measured losses below 0, or whose difference is not the certified one up to what printing takes away."""
     texts = [measured[name] for name in ("loss_original", "loss_compressed")]
     old, new = (Fraction(re.fullmatch(r"-?\d{1,20}(\.\d{1,20})?(e[+-]?\d{1,4})?", x, re.ASCII)[0]) for x in texts)
     room = 10 * WIDTH * (1 + abs(old) + abs(new))
-    need(change[0] - room <= new - old <= change[1] + room, "the measured losses do not fit loss_change_mean")
+    need(min(old, new) >= 0 and change[0] - room <= new - old <= change[1] + room, "measured losses do not fit")
 
 
 def draw(seed: str, pool: int, count: int) -> list[int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,8 +28,8 @@ def certify_command(
     window: Annotated[int, typer.Option(help="Tokens a window.")] = 128,
     tokens_of: Annotated[
         Path | None,
-        typer.Option(help="Take the tokens of this certificate, so that diff can compare the two; nothing is then said "
-                     "of unseen text.", metavar="CERTIFICATE"),
+        typer.Option(help="Take the tokens of this certificate, so that diff can compare the two. Nothing is then said "
+                     "of unseen text, and --tokens and --window do not count.", metavar="CERTIFICATE"),
     ] = None,
     kept: Annotated[
         str | None, typer.Option(help="Blocks of the original that were kept, e.g. 0,1,3.")
@@ -88,7 +90,7 @@ def certify_command(
     for line in lines(certificate):
         console.result(line)
     console.table(
-        "certified  the error by blocks: bounds, share of the chain (rounded up), parts of e_t^2 = p^2 + 2<p,d> + d^2",
+        "certified  the error by blocks, share of the chain (rounded up); measured: parts of e_t^2 = p^2 + 2<p,d> + d^2",
         ("block", "e_t <=", "gain <=", "introduced d <=", "share <=", "p^2", "2<p,d>", "d^2"), budget(certificate),
     )
     console.result(f"lean       check = true by the kernel, by {certificate.kernel}" if certificate.kernel
@@ -191,8 +193,8 @@ def lines(certificate: Any) -> list[str]:
                 f"{len(part['matrices'])} matrices, the worst "
                 f"{worst['name']} in block {worst['block']}: output changes by <= {above(parse(worst['bound']))}"
             )
-            ratios = [float(parse(row["bound"])) / float(seen) for row, seen in
-                      zip(part["matrices"], measured["every_input_largest_change"], strict=True) if float(seen)]
+            pairs = zip(part["matrices"], measured["every_input_largest_change"], strict=True)
+            ratios = [float(parse(row["bound"]) / Fraction(seen)) for row, seen in pairs if 0 < float(seen) < math.inf]
             if ratios:
                 found.append(f"measured   these bounds are {min(ratios):.3g} to {max(ratios):.3g} times (median "
                              f"{statistics.median(ratios):.3g}) the largest change on this text")

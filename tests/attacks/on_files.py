@@ -373,6 +373,14 @@ def measured_losses_that_contradict_the_change(d):
 
 
 @attack("arithmetic")
+def measured_losses_below_zero(d):
+    """Both losses are lowered by 50 nats, which leaves their difference as it is."""
+    for name in ("loss_original", "loss_compressed"):
+        d["measured"][name] = f"{float(d['measured'][name]) - 50:.9f}"
+    return _raw(d)
+
+
+@attack("arithmetic")
 def parts_are_the_keys_of_an_object(d):
     """The parts of a radius stand as keys, which look like the entries of a list to who only goes through them."""
     row = next(row for row in d["every_input"]["matrices"] if row["input"] == "attention")

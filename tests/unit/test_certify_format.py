@@ -21,6 +21,7 @@ from peelverify.certify.checker import exp_out, parse
 from peelverify.certify.exact import round_out, spell
 from peelverify.certify.pool import Pool
 from peelverify.data import builtin_text, windows
+from peelverify.errors import InputError
 from peelverify.models import ModelView, load_model
 from peelverify.models.small import byte_tokenizer
 from peelverify.verdict import Verdict
@@ -262,3 +263,24 @@ def test_a_change_of_thousands_of_nats_has_no_perplexity_factor(model_dirs) -> N
     assert low > checker.MAX_NATS
     assert found.document["numbers"]["units"]["signed"]["perplexity_factor"] is None
     shape.check(found.document)
+
+
+def test_matrices_whose_numbers_cannot_be_written_are_left_out_by_name(model_dirs) -> None:
+    """Weights of 1e-200 in float64 give bounds below every exponent of the format."""
+    view = load_model(model_dirs["llama"], dtype="float64")
+    ids = windows(byte_tokenizer(), builtin_text(), length=16, count=2)
+    tiny = copy.deepcopy(view.model)
+    with torch.no_grad():
+        for model, share in ((view.model, 1e-200), (tiny, 2e-200)):
+            for parameter in model.parameters():
+                parameter *= share
+    part = certify(view, ModelView(tiny), ids, lean=False).document["every_input"]
+    assert any("to be written" in row["reason"] for row in part["not_covered"])
+
+
+def test_windows_longer_than_a_model_takes_are_one_clear_error(model_dirs) -> None:
+    """Whatever the tokens come from."""
+    view = load_model(model_dirs["gpt2"])
+    longest = view.config.max_position_embeddings
+    with pytest.raises(InputError, match=f"at most {longest} tokens for the original model, got {longest + 1}"):
+        certify(view, view, torch.zeros((1, longest + 1), dtype=torch.int64), lean=False)

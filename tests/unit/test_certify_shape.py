@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import jsonschema
+import jsonschema_rs
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -108,6 +109,12 @@ def test_only_a_newer_version_has_fields_that_are_not_known(where) -> None:
     inside["added"] = 1
     with pytest.raises(checker.Refuted, match="added"):
         shape.check_shape(document)
+
+
+def test_linear_regular_expressions_are_enough() -> None:
+    """No pattern looks ahead, so that validators of every kind take the schema."""
+    options = jsonschema_rs.RegexOptions()
+    assert jsonschema_rs.Draft202012Validator(SCHEMA, pattern_options=options).is_valid(json.loads(OLD.read_text()))
 
 
 def test_nesting_beyond_the_validator_is_refuted() -> None:

@@ -90,7 +90,7 @@ def certify_command(
     for line in lines(certificate):
         console.result(line)
     console.table(
-        "certified  the error by blocks, share of the chain (rounded up); measured: parts of e_t^2 = p^2 + 2<p,d> + d^2",
+        "certified  the error by blocks, share of the chain rounded up; measured: parts of e_t^2 = p^2 + 2<p,d> + d^2",
         ("block", "e_t <=", "gain <=", "introduced d <=", "share <=", "p^2", "2<p,d>", "d^2"), budget(certificate),
     )
     console.result(f"lean       check = true by the kernel, by {certificate.kernel}" if certificate.kernel

@@ -38,6 +38,7 @@ from peelverify.certify.pool import Pool, check_count, draw_windows, levels_for
 from peelverify.enclose import Interval, round_up
 from peelverify.enclose.frobenius import root
 from peelverify.errors import InputError, InvariantError, ShapeError
+from peelverify.evaluate.stream import check_windows
 from peelverify.models.blockwise import WholeModel
 
 __all__ = ["THEOREMS", "Parts", "certify", "compute_parts", "derive_numbers", "kept_blocks", "measure_numbers"]
@@ -302,8 +303,11 @@ def compute_parts(
         on_progress: called with (done, total, text).
 
     Raises:
-        InputError: a model in memory whose own logits on these tokens are not those of its parts.
+        InputError: a model in memory whose own logits on these tokens are not those of its parts; windows longer than
+            a model takes, or ids outside its vocabulary.
     """
+    for subject in (original, compressed):
+        check_windows(subject.view, ids, function="certify")
     for subject in (original, compressed):
         if subject.directory is None and isinstance(subject.source, WholeModel):
             subject.source.check_logits(ids)
@@ -395,11 +399,6 @@ def certify(
         ids = as_ids(ids)
     assert ids is not None
     check_count(ids, external=tokens_external)
-    for role, side in (("original", first), ("compressed", second)):
-        longest = getattr(side.view.config, "max_position_embeddings", None)
-        if longest and ids.shape[1] > longest:
-            raise InputError(f"certify needs windows of at most {longest} tokens for the {role} model, got "
-                             f"{ids.shape[1]}; cut shorter windows")
     parts = compute_parts(
         first, second, blocks, ids, batch=batch, pool=drawn, with_every_input=every_input, on_progress=on_progress
     )

@@ -162,15 +162,19 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return dict(pairs)
 
 
+def _short_int(text: str) -> int:
+    need(len(text) <= 20, "an integer with more than 20 digits")
+    return int(text)
+
+
 def load_json(raw: bytes) -> tuple[object, list[str]]:
     """Strict JSON in UTF-8, within the limits of a certificate, and the floats in it as texts."""
     need(len(raw) <= MAX_BYTES, f"larger than {MAX_BYTES >> 20} MiB", Unreadable)
     need(sum(map(raw.count, (b",", b"[", b"{"))) <= MAX_VALUES, f"more than {MAX_VALUES} values", Unreadable)
     floats: list[str] = []
-    short = lambda text: need(len(text) <= 20, "an integer with more than 20 digits") or int(text)  # noqa: E731
     try:
         return json.loads(raw.decode("utf-8"), parse_float=floats.append, parse_constant=floats.append,
-                          parse_int=short, object_pairs_hook=_unique), floats
+                          parse_int=_short_int, object_pairs_hook=_unique), floats
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"not JSON ({type(error).__name__})") from None
 
@@ -342,7 +346,8 @@ def _check(cert: dict) -> dict[str, Fraction]:
         need((unseen is None) == (pool is None or pool["windows"] == windows), "unseen text and pool do not fit")
         if unseen is not None:
             check_unseen(unseen, numbers["units"]["windows"], windows, length)
-            follows(unseen, **({} if ids is None else {"distinct_tokens": len({i for row in ids for i in row})}))
+            if ids is not None:
+                follows(unseen, distinct_tokens=len({i for row in ids for i in row}))
         if cert["every_input"] is not None:
             check_every_input(cert["every_input"]["matrices"], {*names})
     return {"direct": last[1], "portable": portable, "chain": chain}

@@ -282,5 +282,5 @@ def test_windows_longer_than_a_model_takes_are_one_clear_error(model_dirs) -> No
     """Whatever the tokens come from."""
     view = load_model(model_dirs["gpt2"])
     longest = view.config.max_position_embeddings
-    with pytest.raises(InputError, match=f"at most {longest} tokens for the original model, got {longest + 1}"):
+    with pytest.raises(InputError, match=f"at most {longest} tokens for this model, got {longest + 1}"):
         certify(view, view, torch.zeros((1, longest + 1), dtype=torch.int64), lean=False)

@@ -6,6 +6,7 @@ import decimal
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,20 @@ from peelverify.certify import checker
 from peelverify.certify.checker import above
 from peelverify.errors import ArtifactError
 
-__all__ = ["Certificate", "above", "between", "exact_decimal"]
+__all__ = ["Certificate", "above", "between", "exact_decimal", "load_bytes"]
+
+
+def load_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Read a regular file, at most one byte more than a certificate may have.
+
+    Raises:
+        checker.Unreadable: if it is a pipe, device or folder; none of them is waited for.
+        OSError: as `os.open` and `read` do.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as stream:
+        checker.need(stat.S_ISREG(os.fstat(stream.fileno()).st_mode), "not a regular file", checker.Unreadable)
+        return stream.read(checker.MAX_BYTES + 1)
 
 
 def exact_decimal(value: Fraction, up: bool, digits: int = 17) -> str:
@@ -63,7 +77,7 @@ class Certificate:
             checker.Refuted: if it holds floats or repeated keys.
         """
         try:
-            raw = checker.load_bytes(os.fspath(path))
+            raw = load_bytes(path)
             found = cls(checker.read(raw))
         except OSError as error:
             raise ArtifactError(f"the certificate {path} cannot be read ({error.strerror}); check the path") from error

@@ -1,7 +1,8 @@
 """Check a certificate whole: its shape by the JSON Schema that ships with the package, then its arithmetic.
 
 The schema says which fields there are, of which kinds and how many; a validator from elsewhere enforces it. The
-stand-alone checker says whether the numbers follow from each other. Both refuse in the same way.
+stand-alone checker says whether the numbers follow from each other. What was measured besides is compared with
+them here. All refuse in the same way.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import jsonschema_rs
 
 from peelverify.certify import checker
 
-__all__ = ["check", "check_shape"]
+__all__ = ["check", "check_shape", "newer_parts"]
 
 _SHOWN = 200
 
@@ -69,8 +70,33 @@ def check_shape(document: Any) -> None:
         raise checker.Refuted(text.encode("unicode_escape").decode("ascii"))  # it quotes the file
 
 
+def check_measured(document: Any) -> None:
+    """Check that measured losses are not negative, and apart by the certified mean change up to the printed digits.
+
+    Args:
+        document: a certificate whose shape and arithmetic are checked.
+
+    Raises:
+        checker.Refuted: if they are not, so that losses of other models stand beside the certified change.
+    """
+    signed = document["numbers"]["units"].get("signed")
+    if signed is None:  # version 1.0 has no signed change to compare with
+        return
+    low, high = map(checker.parse, signed["loss_change_mean"])
+    old, new = (Fraction(document["measured"][name]) for name in ("loss_original", "loss_compressed"))
+    room = 10 * checker.WIDTH * (1 + abs(old) + abs(new))
+    fit = min(old, new) >= 0 and low - room <= new - old <= high + room
+    checker.need(fit, "measured losses do not fit the certified change of the loss")
+
+
+def newer_parts(schema: str) -> str:
+    """What to say of a newer minor version; empty for a version whose parts are all checked."""
+    known = schema in (checker.OLDEST, checker.SCHEMA)
+    return "" if known else f"parts that format {schema.rpartition('/')[2]} adds to 1.1 were not checked"
+
+
 def check(document: Any) -> dict[str, Fraction]:
-    """Check shape and arithmetic of a parsed certificate.
+    """Check shape, arithmetic and measured losses of a parsed certificate.
 
     Args:
         document: what `checker.read` gives.
@@ -82,4 +108,6 @@ def check(document: Any) -> dict[str, Fraction]:
         checker.Refuted: if it has another shape, or contradicts itself.
     """
     check_shape(document)
-    return checker.check(document)
+    bounds = checker.check(document)
+    check_measured(document)
+    return bounds

@@ -16,7 +16,7 @@ from typing import Any
 
 from peelverify.certify import checker, shape
 from peelverify.certify.agree import difference
-from peelverify.certify.file import Certificate
+from peelverify.certify.file import Certificate, load_bytes
 from peelverify.errors import ArtifactError, InputError
 from peelverify.verdict import Verdict
 
@@ -99,7 +99,7 @@ def write_statement(certificate: Certificate, path: str | os.PathLike[str]) -> P
 
 def _read(path: str | os.PathLike[str], what: str) -> bytes:
     try:
-        raw = checker.load_bytes(os.fspath(path))
+        raw = load_bytes(path)
     except OSError as error:
         raise ArtifactError(f"the {what} {path} cannot be read ({error.strerror}); check the path") from error
     except checker.Unreadable as error:

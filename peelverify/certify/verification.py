@@ -85,7 +85,7 @@ class Verification:
     @property
     def newer(self) -> str:
         """What to say of a file of a newer minor version: its own parts were not checked; empty for all others."""
-        return "" if self.certificate is None else checker.newer_parts(self.certificate.document["schema"])
+        return "" if self.certificate is None else shape.newer_parts(self.certificate.document["schema"])
 
     @property
     def older(self) -> str:

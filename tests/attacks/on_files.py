@@ -365,14 +365,14 @@ def windows_of_a_pool_that_is_drawn_whole(d):
     return _raw(d)
 
 
-@attack("arithmetic")
+@attack("verify")
 def measured_losses_that_contradict_the_change(d):
     """The copy is said to have a lower loss than the original, by less than losses differ between platforms."""
     d["measured"]["loss_compressed"] = f"{float(d['measured']['loss_compressed']) - 2e-4:.9f}"
     return _raw(d)
 
 
-@attack("arithmetic")
+@attack("verify")
 def measured_losses_below_zero(d):
     """Both losses are lowered by 50 nats, which leaves their difference as it is."""
     for name in ("loss_original", "loss_compressed"):
@@ -380,7 +380,7 @@ def measured_losses_below_zero(d):
     return _raw(d)
 
 
-@attack("arithmetic")
+@attack("schema")
 def parts_are_the_keys_of_an_object(d):
     """The parts of a radius stand as keys, which look like the entries of a list to who only goes through them."""
     row = next(row for row in d["every_input"]["matrices"] if row["input"] == "attention")
@@ -388,7 +388,7 @@ def parts_are_the_keys_of_an_object(d):
     return _raw(d)
 
 
-@attack("arithmetic")
+@attack("schema")
 def parts_where_nothing_uses_them(d):
     """Parts that no rule looks at, behind a norm."""
     next(row for row in d["every_input"]["matrices"] if row["input"] == "norm")["parts"] = ["0x1p+0"]
@@ -411,7 +411,7 @@ def line_break_behind_a_hash(d):
     return _raw(d)
 
 
-@attack("fields")
+@attack("verify")
 def field_that_the_version_does_not_have(d):
     """A claim under a name of its own, in a file of a version all of whose fields are known."""
     d["proved"] = "the model is safe"

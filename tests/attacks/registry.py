@@ -26,7 +26,7 @@ LAYERS = {
     "parser": "the file is not read as a certificate",
     "arithmetic": "the stand-alone checker refutes it without models",
     "schema": "the schema that ships refutes it without models, in peelverify verify and in any JSON Schema validator",
-    "fields": "peelverify verify refutes it without models: a version that it knows has no other fields",
+    "verify": "peelverify verify refutes it without models: measured losses, and fields that its version does not have",
     "recompute": "consistent, so not refuted alone; refuted with the models, never HOLDS with --require recompute",
     "loader": "one clear line, exit status 2, before the model runs",
     "sound": "accepted, or parts of it refused; every bound covers what the model really does",

@@ -218,7 +218,7 @@ def test_the_exponential_encloses_and_is_sharp(low: Fraction, width: Fraction) -
 
 @given(st.fractions(-30, 30))
 def test_the_exponential_is_the_one_of_the_theorems(x: Fraction) -> None:
-    """The checker stands alone, so it has its own copy of `exp_lower` and `exp_upper`; both give the same numbers."""
+    """The checker stands alone: its own `exp_below` is `exp_lower`, and its inverse at -x is `exp_upper`."""
     halvings = 160 + 2 * max(0, abs(x.numerator).bit_length() - x.denominator.bit_length() + 1)
     low = exponential.exp_lower(x, halvings, lambda v: checker.round_down(v, 384))
     high = exponential.exp_upper(x, halvings, lambda v: checker.round_up(v, 384))

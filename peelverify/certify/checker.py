@@ -105,8 +105,9 @@ def round_down(value: Fraction, bits: int = 64) -> Fraction:
     return -round_up(-value, bits)
 
 
-def total(values: list[Fraction]) -> Fraction:
+def total(values: object) -> Fraction:
     """Exact sum of dyadic numbers; Python's own looks for common factors at each step."""
+    values = list(values)
     unit = max(x.denominator for x in values)
     return Fraction(sum(x.numerator * (unit // x.denominator) for x in values), unit)
 
@@ -233,7 +234,7 @@ def check_changes(units: dict, scored: int, error: tuple) -> None:
              and max(map(abs, (*most, *least))) <= worst, "loss_change_largest does not fit its window")
         need(0 <= kl[0] <= scored * kl_most[1] and 0 <= kl_most[0] <= kl[1] and kl_most[1] <= worst,
              "kl does not fit its window")
-    low, high = (total([x**2 for x in end]) for end in zip(*(norm(row["error"]) for row in rows), strict=True))
+    low, high = (total(x**2 for x in end) for end in zip(*(norm(row["error"]) for row in rows), strict=True))
     need(low <= error[1] ** 2 and error[0] ** 2 <= high, "errors of the windows do not add up to e_T")
     sums = {name: [*map(total, zip(*ends[name], strict=True))] for name in TOTALS}
     means = {f"{name}_mean": (round_down(low / count), round_up(high / count)) for name, (low, high) in sums.items()}
@@ -278,7 +279,7 @@ def check_every_input(rows: list, theorems: set) -> None:
         need(min(operator, radius, shift, *parts) >= 0, "a negative number in the bound of a matrix")
         need(row["theorem"] in theorems, "the theorem of a matrix is not among those named")
         fits = {"norm": 1 <= d <= radius**2 <= d * (1 + WIDTH), "activation": True,
-                "attention": parts and total([x**2 for x in parts]) <= radius**2,
+                "attention": parts and total(x**2 for x in parts) <= radius**2,
                 "gate": len(parts) == 2 and parts[0] * parts[1] <= radius}
         need(fits[row["input"]], "a radius does not fit the input of its matrix")
         follows(row, "every input: ", bound=round_up(operator * radius + shift))

@@ -200,6 +200,23 @@ def test_inconsistent_parts_are_refuted_offline(change, drawn) -> None:
         checker.check(resealed(bad))
 
 
+def test_nothing_propagated_has_no_inner_product(model_dirs, ids) -> None:
+    """Where the propagated error is exactly zero, so is its product with any other, at both ends."""
+    view = load_model(model_dirs["gpt2"])
+    other = copy.deepcopy(view.model)
+    with torch.no_grad():
+        other.transformer.h[0].mlp.c_fc.weight *= 1.001
+    document = certify(view, ModelView(other), ids, lean=False).document
+    block = document["numbers"]["blocks"][0]
+    zero = ["0x0p+0"] * 2
+    assert block["propagated"] == block["inner"] == zero and block["introduced"] != zero
+    checker.check(document)
+    bad = copy.deepcopy(document)
+    bad["numbers"]["blocks"][0]["inner"] = ["-0x1p-60", "0x0p+0"]
+    with pytest.raises(checker.Refuted, match="Cauchy"):
+        checker.check(resealed(bad))
+
+
 @given(st.fractions(-30, 30), st.fractions(0, 1))
 @example(Fraction(0), Fraction(0))
 @example(Fraction(1, 2), Fraction(0))

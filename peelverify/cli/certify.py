@@ -194,7 +194,7 @@ def lines(certificate: Any) -> list[str]:
                 f"{worst['name']} in block {worst['block']}: output changes by <= {above(parse(worst['bound']))}"
             )
             pairs = zip(part["matrices"], measured["every_input_largest_change"], strict=True)
-            ratios = [float(parse(row["bound"]) / Fraction(seen)) for row, seen in pairs if 0 < float(seen) < math.inf]
+            ratios = [float(parse(row["bound"]) / Fraction(most)) for row, most in pairs if 0 < float(most) < math.inf]
             if ratios:
                 found.append(f"measured   these bounds are {min(ratios):.3g} to {max(ratios):.3g} times (median "
                              f"{statistics.median(ratios):.3g}) the largest change on this text")

@@ -54,7 +54,7 @@ def test_it_is_refused_offline(attack, target, tmp_path: Path, timed) -> None:
 
 @pytest.mark.parametrize("attack", attacks_of("on_files"), ids=lambda a: a.name)
 def test_verify_refuses_it_without_models(attack, target, tmp_path: Path, timed) -> None:
-    """Schema and arithmetic together refute all of them; what is no certificate is an error that says so."""
+    """Schema, arithmetic and measured losses together refute all of them; what is no certificate is an error."""
     path = tmp_path / "bad.cert.json"
     path.write_bytes(attack.run(target.copy()))
     with timed(attack):

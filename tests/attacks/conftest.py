@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.attacks.registry import ATTACKS, RESULTS, Attack
+from tests.attacks.registry import Attack, table
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Target:
 
 
 @pytest.fixture
-def timed() -> Callable[[Attack], object]:
-    """Measure one attack for the table, and stop it if it hangs."""
+def timed(record_property: Callable[[str, object], None]) -> Callable[[Attack], object]:
+    """Measure one attack for the table, whatever becomes of it, and stop it if it hangs."""
 
     @contextmanager
     def measure(attack: Attack, seconds: int = 30) -> Iterator[None]:
@@ -77,7 +77,7 @@ def timed() -> Callable[[Attack], object]:
         finally:
             signal.alarm(0)
             signal.signal(signal.SIGALRM, before)
-        RESULTS[attack.name] = time.perf_counter() - start
+            record_property("attack", (attack.name, attack.layer, time.perf_counter() - start))
 
     return measure
 
@@ -91,10 +91,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Print the table."""
     if not config.getoption("--table", default=False):
         return
+    stats = terminalreporter.stats
+    reports = [r for r in (*stats.get("passed", ()), *stats.get("failed", ())) if r.when == "call"]
     terminalreporter.section("attacks")
-    terminalreporter.write_line(f"{'attack':<58} {'refused by':<12} seconds")
-    for attack in ATTACKS:
-        if attack.name in RESULTS:
-            name = attack.name.replace("_", " ")
-            terminalreporter.write_line(f"{name:<58} {attack.layer:<12} {RESULTS[attack.name]:7.3f}")
-    terminalreporter.write_line(f"{len(RESULTS)} attacks, 0 accepted" if RESULTS else "no attack was run")
+    for line in table((r.passed, [tried for key, tried in r.user_properties if key == "attack"]) for r in reports):
+        terminalreporter.write_line(line)

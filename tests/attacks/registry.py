@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 GROUPS = {
@@ -49,8 +49,6 @@ class Attack:
 
 
 ATTACKS: list[Attack] = []
-RESULTS: dict[str, float] = {}
-"""Seconds by name of the attacks that were refused in this process."""
 
 
 def attack(layer: str) -> Callable[[Callable], Callable]:
@@ -73,6 +71,26 @@ def attacks_of(group: str) -> list[Attack]:
     found = [a for a in ATTACKS if a.group == group]
     assert found, f"no attack in {group}"
     return found
+
+
+def table(tests: Iterable[tuple[bool, Iterable[tuple[str, str, float]]]]) -> list[str]:
+    """The lines of the table.
+
+    Args:
+        tests: for each test whether it passed, and (name, layer, seconds) of what it tried.
+    """
+    seconds: dict[tuple[str, str], float] = {}
+    not_refused = set()
+    for passed, tried in tests:
+        for name, layer, took in tried:
+            seconds[name, layer] = max(took, seconds.get((name, layer), 0.0))
+            if not passed:
+                not_refused.add(name)
+    lines = [f"{'attack':<58} {'refused by':<12} seconds"]
+    for (name, layer), took in seconds.items():
+        by = "NOT REFUSED" if name in not_refused else layer
+        lines.append(f"{name.replace('_', ' '):<58} {by:<12} {took:7.3f}")
+    return [*lines, f"{len(seconds)} attacks, {len(not_refused)} of them not refused as they should be"]
 
 
 def page() -> str:

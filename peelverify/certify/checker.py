@@ -180,20 +180,20 @@ def check_chain(numbers: dict, kept: list) -> Fraction:
     """Derive gains and chain of all blocks; return the chain bound."""
     before, depth = norm(numbers["initial_error"]), len(numbers["blocks"]) - 1
     chain = before[1]
-    need(1 <= depth < MAX_BLOCKS >= len(numbers["reruns"]), "bad number of blocks or re-runs")
-    need(kept == sorted(set(kept)) and all(whole(k) < depth for k in kept), "kept blocks out of order or range")
+    need(1 <= depth < MAX_BLOCKS >= len(numbers["reruns"]), "numbers.blocks or numbers.reruns: bad number of them")
+    need(kept == sorted(set(kept)) and all(whole(k) < depth for k in kept), "subject.kept out of order or range")
     for t, block in enumerate(numbers["blocks"]):
-        where, inner = f"block {t}: ", span(block["inner"])
+        where, inner = f"numbers.blocks[{t}].", span(block["inner"])
         e, a, d = (norm(block[key]) for key in ("error", "propagated", "introduced"))
-        need(before[1] > 0 or a[1] == 0, f"{where}an error that nothing propagated")
+        need(before[1] > 0 or a[1] == 0, f"{where}propagated, though there was no error before")
         gain = round_up(a[1] / before[0]) if before[1] > 0 else Fraction(0)
         chain, before = round_up(gain * chain + d[1]), e
         follows(block, where, name="head" if t == depth else f"block {t}", gain=gain, chain=chain,
                 deleted=t < depth and t not in kept)
-        need(all(x[0] <= y[1] + z[1] for x, y, z in ((e, a, d), (a, e, d), (d, e, a))), f"{where}they make no triangle")
-        need(max(map(abs, inner)) <= a[1] * d[1] * (1 + WIDTH), f"{where}the Cauchy-Schwarz inequality fails")
+        need(all(x[0] <= y[1] + z[1] for x, y, z in ((e, a, d), (a, e, d), (d, e, a))), f"{where}error: no triangle")
+        need(max(map(abs, inner)) <= a[1] * d[1] * (1 + WIDTH), f"{where}inner breaks the Cauchy-Schwarz inequality")
         low, high = (a[i] ** 2 + 2 * inner[i] + d[i] ** 2 for i in (0, 1))
-        need(low <= e[1] ** 2 and e[0] ** 2 <= high, f"{where}the squared identity fails")
+        need(low <= e[1] ** 2 and e[0] ** 2 <= high, f"{where}error breaks the squared identity")
     return chain
 
 
@@ -203,45 +203,46 @@ def check_portable(numbers: dict, field: str, prefix: str) -> Fraction:
     spread = max(max(abs(high - lo), abs(hi - low)) for low, high in reruns)
     margin = round_up(max(MIN_MARGIN, 2 * spread / lo if hi > 0 else 0))
     bound = round_up(max(hi * (1 + margin), 2 * spread))
-    follows(numbers, **{f"{prefix}margin": margin, f"{prefix}portable": bound})
+    follows(numbers, "numbers.", **{f"{prefix}margin": margin, f"{prefix}portable": bound})
     return bound
 
 
 def check_units(units: dict, windows: int, length: int, *, full: bool) -> None:
     """Derive loss and top-token figures from the figures of the windows."""
-    rows, scored, tied = units["windows"], length - 1, 0
-    need(len(rows) == windows, "one row of figures a window is needed")
+    rows, scored, tied, same_top = units["windows"], length - 1, 0, 0
+    need(len(rows) == windows, "numbers.units.windows: one row of figures a window is needed")
     largest, sums = ([parse(row[name]) for row in rows] for name in ("oscillation_max", "oscillation_sum"))
-    for row, worst, part in zip(rows, largest, sums, strict=True):
-        need(0 <= worst <= part <= worst * scored * (1 + WIDTH), "oscillations of a window do not fit")
-        at = row["tied_at"] if full else []
-        need(at == sorted(set(at)) and all(whole(i) < length for i in at), "tied positions out of order or range")
+    for i, (row, worst, part) in enumerate(zip(rows, largest, sums, strict=True)):
+        where, at = f"numbers.units.windows[{i}].", row["tied_at"] if full else []
+        need(0 <= worst <= part <= worst * scored * (1 + WIDTH), f"{where}oscillation_sum does not fit the largest")
+        need(at == sorted(set(at)) and all(whole(k) < length for k in at), f"{where}tied_at out of order or range")
         tied += len(at) if full else whole(row["tied"], 0, length)
-    follows(units, loss_change_max=max(largest), loss_change_mean=round_up(total(sums) / (windows * scored)),
-            same_top=sum(whole(row["same_top"], 0, length) for row in rows), tied=tied, positions=windows * length)
+        same_top += whole(row["same_top"], 0, length)
+    follows(units, "numbers.units.", loss_change_mean=round_up(total(sums) / (windows * scored)), tied=tied,
+            loss_change_max=max(largest), same_top=same_top, positions=windows * length)
 
 
 def check_changes(units: dict, scored: int, error: tuple) -> None:
     """Derive the signed changes of loss, the divergence and the perplexity factor from those of the windows."""
     rows, count = units["windows"], len(units["windows"]) * scored
     ends = {name: [span(row[name]) for row in rows] for name in (*TOTALS, *EXTREMES)}
-    for row, own, theorem, kl, most, kl_most, least in zip(rows, *ends.values(), strict=True):
-        worst, osc = parse(row["oscillation_max"]), parse(row["oscillation_sum"]) * (1 + WIDTH)
-        need(-osc <= theorem[0] <= own[0] and own[1] <= theorem[1] <= osc, "loss_change beyond its theorem")
-        wide = WIDTH * scored * (1 + worst)
-        need(all(hi - lo <= wide for lo, hi in (own, kl, most, least, kl_most)), "enclosure too wide")
+    for i, (row, own, theorem, kl, most, kl_most, least) in enumerate(zip(rows, *ends.values(), strict=True)):
+        where, worst = f"numbers.units.windows[{i}].", parse(row["oscillation_max"])
+        osc, wide = parse(row["oscillation_sum"]) * (1 + WIDTH), WIDTH * scored * (1 + worst)
+        need(-osc <= theorem[0] <= own[0] and own[1] <= theorem[1] <= osc, f"{where}loss_change beyond its theorem")
+        need(all(hi - lo <= wide for lo, hi in (own, kl, most, least, kl_most)), f"{where}loss_change or kl too wide")
         need(scored * least[0] <= own[1] and own[0] <= scored * most[1] and least[0] <= most[1]
-             and max(map(abs, (*most, *least))) <= worst, "loss_change_largest does not fit its window")
+             and max(map(abs, (*most, *least))) <= worst, f"{where}loss_change_largest does not fit")
         need(0 <= kl[0] <= scored * kl_most[1] and 0 <= kl_most[0] <= kl[1] and kl_most[1] <= worst,
-             "kl does not fit its window")
+             f"{where}kl does not fit")
     low, high = (total(x**2 for x in end) for end in zip(*(norm(row["error"]) for row in rows), strict=True))
-    need(low <= error[1] ** 2 and error[0] ** 2 <= high, "errors of the windows do not add up to e_T")
+    need(low <= error[1] ** 2 and error[0] ** 2 <= high, "numbers.units.windows: errors do not add up to e_T")
     sums = {name: [*map(total, zip(*ends[name], strict=True))] for name in TOTALS}
     means = {f"{name}_mean": (round_down(low / count), round_up(high / count)) for name, (low, high) in sums.items()}
     most = {name: tuple(map(combine, zip(*ends[name], strict=True))) for name, combine in EXTREMES.items()}
     mean = means["loss_change_mean"]
     factor = exp_out(*mean) if max(map(abs, mean)) <= MAX_NATS else None
-    follows(units["signed"], **means, **most, perplexity_factor=factor)
+    follows(units["signed"], "numbers.units.signed.", **means, **most, perplexity_factor=factor)
 
 
 def draw(seed: str, pool: int, count: int) -> list[int]:
@@ -254,35 +255,35 @@ def check_pool(pool: dict, subject: dict, windows: int) -> None:
     """Derive the seed and the draw of windows from the pool."""
     seed = digest({"original": subject["original"]["files"], "compressed": subject["compressed"]["files"],
                    "pool": pool["sha256"], "windows": pool["windows"], "drawn": windows})
-    follows(pool, "pool: ", seed=seed, drawn=draw(seed, whole(pool["windows"], windows, MAX_POOL), windows))
+    follows(pool, "subject.pool.", seed=seed, drawn=draw(seed, whole(pool["windows"], windows, MAX_POOL), windows))
 
 
 def check_unseen(unseen: dict, rows: list, windows: int, length: int, ids: list | None) -> None:
     """Derive the number of different tokens, where the file has them, and each bound for unseen windows."""
     distinct = whole(unseen["distinct_tokens"], 1, windows * length)
-    need(ids is None or distinct == len({i for row in ids for i in row}), "distinct_tokens does not fit the tokens")
+    need(ids is None or distinct == len({i for row in ids for i in row}), "unseen.distinct_tokens does not fit")
     errors = sorted((norm(row["error"])[1] for row in rows), reverse=True)
     changes = sorted((span(row["loss_change"])[1] for row in rows), reverse=True)
-    need(1 <= len(unseen["levels"]) <= 64, "bad number of levels")
-    for level in unseen["levels"]:
+    need(1 <= len(unseen["levels"]) <= 64, "unseen.levels: bad number of them")
+    for i, level in enumerate(unseen["levels"]):
         k = whole(level["k"], 1, windows)
-        follows(level, "unseen text: ", of=windows + 1, error=errors[k - 1],
+        follows(level, f"unseen.levels[{i}].", of=windows + 1, error=errors[k - 1],
                 loss_change=round_up(changes[k - 1] / (length - 1)))
 
 
 def check_every_input(rows: list, theorems: set) -> None:
     """Derive the bound of each matrix from its operator norm, radius and shift."""
     need(len(rows) <= MAX_WINDOWS and sum(len(row.get("parts", [])) for row in rows) <= MAX_PARTS, "too many matrices")
-    for row in rows:
-        d, given = whole(row.get("dimension", 0)), (row["operator"], row["radius"], row["shift"], *row.get("parts", []))
-        operator, radius, shift, *parts = map(parse, given)
-        need(min(operator, radius, shift, *parts) >= 0, "a negative number in the bound of a matrix")
-        need(row["theorem"] in theorems, "the theorem of a matrix is not among those named")
+    for i, row in enumerate(rows):
+        where, d = f"every_input.matrices[{i}].", whole(row.get("dimension", 0))
+        op, radius, shift, *parts = map(parse, (row["operator"], row["radius"], row["shift"], *row.get("parts", [])))
+        need(min(op, radius, shift, *parts) >= 0, f"{where}operator, or what stands beside it, is negative")
+        need(row["theorem"] in theorems, f"{where}theorem is not among those named")
         fits = {"norm": 1 <= d <= radius**2 <= d * (1 + WIDTH), "activation": True,
                 "attention": parts and total(x**2 for x in parts) <= radius**2,
                 "gate": len(parts) == 2 and parts[0] * parts[1] <= radius}
-        need(fits[row["input"]], "a radius does not fit the input of its matrix")
-        follows(row, "every input: ", bound=round_up(operator * radius + shift))
+        need(fits[row["input"]], f"{where}radius does not fit its input")
+        follows(row, where, bound=round_up(op * radius + shift))
 
 
 def _check(cert: dict) -> dict[str, Fraction]:
@@ -291,25 +292,25 @@ def _check(cert: dict) -> dict[str, Fraction]:
     need(cert["integrity"] == stated, "the digest does not fit: the file was edited or damaged")
     subject, numbers, units, full = cert["subject"], cert["numbers"], cert["numbers"]["units"], cert["schema"] != OLDEST
     (windows, length), ids = map(whole, subject["tokens"]["shape"]), subject["tokens"].get("ids")
-    need(1 <= windows <= MAX_WINDOWS and 2 <= length <= 1 << 24, "bad number or length of windows")
-    need(ids is None or [len(row) for row in ids] == [length] * windows, "token ids do not fit their shape")
+    need(1 <= windows <= MAX_WINDOWS and 2 <= length <= 1 << 24, "subject.tokens.shape out of range")
+    need(ids is None or [len(row) for row in ids] == [length] * windows, "subject.tokens.ids do not fit their shape")
     need(ids is None or subject["tokens"]["sha256"] == digest([[*map(whole, row)] for row in ids]),
-         "token ids do not fit their digest")
+         "subject.tokens.ids do not fit their digest")
     theorems = {theorem["name"] for theorem in cert["theorems"]}
-    need(len(theorems) == len(cert["theorems"]), "a theorem appears twice")
+    need(len(theorems) == len(cert["theorems"]), "theorems: one appears twice")
     bounds = {"direct": norm(numbers["blocks"][-1]["error"])[1], "portable": check_portable(numbers, "error", ""),
               "chain": check_chain(numbers, subject["kept"])}
     check_units(units, windows, length, full=full)
-    need(full or not {"pool", "unseen", "every_input", "signed"} & {*subject, *cert, *units}, "newer parts in 1.0")
+    need(full or not {"pool", "unseen", "every_input", "signed"} & {*subject, *cert, *units}, "schema is too old")
     if full:
         first = {"error": numbers["initial_error"], "token_max": numbers["initial_token_max"]}
         for state in (first, *numbers["blocks"], *numbers["reruns"]):  # at most the error of all, at least its mean
             (low, high), (e_low, e_high) = norm(state["token_max"]), norm(state["error"])
-            need(low <= e_high and e_low**2 <= windows * length * high**2, "largest error of a token does not fit")
+            need(low <= e_high and e_low**2 <= windows * length * high**2, "token_max does not fit its error")
         check_portable(numbers, "token_max", "token_")
         check_changes(units, length - 1, norm(numbers["blocks"][-1]["error"]))
         pool, unseen = subject["pool"], cert["unseen"]
-        need((unseen is None) == (pool is None or pool["windows"] == windows), "unseen text and pool do not fit")
+        need((unseen is None) == (pool is None or pool["windows"] == windows), "unseen does not fit subject.pool")
         if pool is not None:
             check_pool(pool, subject, windows)
         if unseen is not None:

@@ -25,25 +25,21 @@ _LIMIT = 1000
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 _DOTTED = re.compile(r"\b(?:[a-z]\w*(?:(?:\.\w+|\[\d+\])+)|[a-z]+(?:_[a-z0-9]+)+)")
 _BLOCK = re.compile(r"\bblock (\d+)\b(.*)", re.DOTALL)
-_BLOCK_KEYS = ("gain", "chain", "propagated", "introduced", "inner", "name", "deleted", "deletion", "error")
-_RENAMED = {"deletion": "deleted"}
+_BLOCK_KEYS = ("gain", "chain", "propagated", "introduced", "inner", "name", "deleted", "error")
 _ROOTS: tuple[tuple[Key, ...], ...] = ((), ("numbers",), ("measured",), ("subject",), ("numbers", "units"))
 #: Words of a detail and the field they speak of, the more telling ones first.
 _WORDS: tuple[tuple[str, tuple[Key, ...]], ...] = (
-    ("host digest", ("integrity", "host_sha256")),
-    ("digest", ("integrity", "claim_sha256")),
-    ("margin is", ("numbers", "margin")),
-    ("portable bound is not", ("numbers", "portable")),
-    ("re-run", ("numbers", "reruns")),
-    ("largest change of loss", ("numbers", "units", "loss_change_max")),
-    ("mean change of loss", ("numbers", "units", "loss_change_mean")),
-    ("same top tokens", ("numbers", "units", "same_top")),
-    ("positions", ("numbers", "units", "positions")),
-    ("oscillations", ("numbers", "units", "windows")),
-    ("kept blocks", ("subject", "kept")),
-    ("token", ("subject", "tokens")),
+    ("digest", ("integrity",)),
+    ("schema", ("schema",)),
+    ("theorems", ("theorems",)),
     ("statements", ("theorems",)),
-    ("portable bound", ("numbers", "portable")),
+    ("measured losses", ("measured",)),
+    ("matrices", ("every_input",)),
+    ("unseen text", ("unseen",)),
+    ("re-run", ("numbers", "reruns")),
+    ("positions", ("numbers", "units", "positions")),
+    ("window", ("numbers", "units", "windows")),
+    ("token", ("subject", "tokens")),
 )
 _NAMES: dict[str, tuple[Key, ...]] = {
     "original model": ("subject", "original"),
@@ -159,7 +155,7 @@ def _fields(check: Check) -> Iterable[tuple[Key, ...]]:
         base: tuple[Key, ...] = ("numbers", "blocks", int(block[1][:9]))
         said = [key for key in _BLOCK_KEYS if re.search(rf"\b{key}\b", block[2])]
         said.sort(key=block[2].index)
-        yield from ((*base, _RENAMED.get(key, key)) for key in said)
+        yield from ((*base, key) for key in said)
         yield base
     yield from (steps for words, steps in _WORDS if words in check.detail)
     if check.name in _NAMES:

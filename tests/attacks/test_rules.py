@@ -8,12 +8,14 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from peelverify.certify import checker
+from peelverify.certify import checker, verify
 from peelverify.certify.checker import parse, round_down, round_up
 from peelverify.certify.exact import spell
+from peelverify.report.findings import Subject, find_line, findings
 from tests.attacks.forge import rederive, seal
 
 TINY = Fraction(1, 10**12)
@@ -92,40 +94,40 @@ def other_ids(d: dict) -> None:
 
 # What a rule says, and an edit after which all numbers that follow from others are made to fit again.
 RULES: list[tuple[str, Callable[[dict], object]]] = [
-    ("bad number of blocks or re-runs", lambda d: d["numbers"].update(reruns=d["numbers"]["reruns"] * 300)),
-    ("kept blocks out of order or range", lambda d: d["subject"]["kept"].append(2)),
-    ("kept blocks out of order or range", lambda d: d["subject"]["kept"].reverse()),
-    ("an error that nothing propagated", from_nothing),
-    ("they make no triangle", lambda d: along(d, Fraction(8, 10**10), TINY)),
-    ("the Cauchy-Schwarz inequality fails", lambda d: along(d, Fraction(15, 10**10), -TINY)),
-    ("the squared identity fails", lambda d: block(d).update(inner=["0x0p+0"] * 2)),
+    ("numbers.reruns: bad number", lambda d: d["numbers"].update(reruns=d["numbers"]["reruns"] * 300)),
+    ("subject.kept out of order or range", lambda d: d["subject"]["kept"].append(2)),
+    ("subject.kept out of order or range", lambda d: d["subject"]["kept"].reverse()),
+    ("there was no error before", from_nothing),
+    ("no triangle", lambda d: along(d, Fraction(8, 10**10), TINY)),
+    ("breaks the Cauchy-Schwarz inequality", lambda d: along(d, Fraction(15, 10**10), -TINY)),
+    ("breaks the squared identity", lambda d: block(d).update(inner=["0x0p+0"] * 2)),
     ("negative norm, or enclosure too wide", lambda d: block(d)["error"].__setitem__(
         0, spell(round_down(ends(block(d), "error")[1] * (1 - 2 * checker.WIDTH))))),
-    ("oscillations of a window do not fit", lambda d: times(window(d), "oscillation_sum", 32)),
-    ("tied positions out of order or range", lambda d: window(d).update(tied_at=[3, 3])),
-    ("tied positions out of order or range", lambda d: window(d).update(tied_at=[16])),
+    ("oscillation_sum does not fit", lambda d: times(window(d), "oscillation_sum", 32)),
+    ("tied_at out of order or range", lambda d: window(d).update(tied_at=[3, 3])),
+    ("tied_at out of order or range", lambda d: window(d).update(tied_at=[16])),
     ("loss_change beyond its theorem", lambda d: window(d).update(loss_change_theorem=["0x0p+0"] * 2)),
-    ("^enclosure too wide", spread_of_kl),
+    ("loss_change or kl too wide", spread_of_kl),
     ("loss_change_largest does not fit", lambda d: window(d).update(
         loss_change_largest=[spell(2 * parse(window(d)["oscillation_max"]))] * 2)),
-    ("kl does not fit its window", lambda d: window(d).update(kl=["-0x1p-80"] * 2)),
-    ("errors of the windows do not add up", lambda d: times(window(d), "error", 2)),
-    ("bad number of levels", lambda d: d["unseen"].update(levels=d["unseen"]["levels"] * 65)),
-    ("bad number of levels", lambda d: d["unseen"].update(levels=[])),
-    ("unseen text and pool do not fit", lambda d: d.update(unseen=None)),
+    ("kl does not fit", lambda d: window(d).update(kl=["-0x1p-80"] * 2)),
+    ("errors do not add up", lambda d: times(window(d), "error", 2)),
+    ("unseen.levels: bad number", lambda d: d["unseen"].update(levels=d["unseen"]["levels"] * 65)),
+    ("unseen.levels: bad number", lambda d: d["unseen"].update(levels=[])),
+    ("unseen does not fit subject.pool", lambda d: d.update(unseen=None)),
     ("too many matrices", lambda d: d["every_input"].update(matrices=d["every_input"]["matrices"] * 400)),
-    ("a negative number in the bound", negative_factors),
-    ("the theorem of a matrix is not among", lambda d: matrix(d).update(theorem="PeelVerify.another")),
-    ("a radius does not fit", lambda d: times(matrix(d), "radius", Fraction(1, 2))),
-    ("a radius does not fit", lambda d: times(matrix(d), "radius", 2)),
-    ("a radius does not fit", lambda d: times(matrix(d, "attention"), "radius", Fraction(1, 2))),
-    ("a radius does not fit", lambda d: times(matrix(d, "gate"), "radius", Fraction(1, 2))),
-    ("token ids do not fit their shape", ids_of_another_shape),
-    ("token ids do not fit their digest", other_ids),
-    ("a theorem appears twice", lambda d: d["theorems"].append(d["theorems"][0])),
-    ("newer parts in 1.0", oldest_with_new_parts),
-    ("largest error of a token does not fit", lambda d: times(d["numbers"], "initial_token_max", 1024)),
-    ("largest error of a token does not fit", lambda d: times(d["numbers"], "initial_token_max", Fraction(1, 1024))),
+    ("stands beside it, is negative", negative_factors),
+    ("theorem is not among", lambda d: matrix(d).update(theorem="PeelVerify.another")),
+    ("radius does not fit", lambda d: times(matrix(d), "radius", Fraction(1, 2))),
+    ("radius does not fit", lambda d: times(matrix(d), "radius", 2)),
+    ("radius does not fit", lambda d: times(matrix(d, "attention"), "radius", Fraction(1, 2))),
+    ("radius does not fit", lambda d: times(matrix(d, "gate"), "radius", Fraction(1, 2))),
+    ("ids do not fit their shape", ids_of_another_shape),
+    ("ids do not fit their digest", other_ids),
+    ("one appears twice", lambda d: d["theorems"].append(d["theorems"][0])),
+    ("schema is too old", oldest_with_new_parts),
+    ("token_max does not fit", lambda d: times(d["numbers"], "initial_token_max", 1024)),
+    ("token_max does not fit", lambda d: times(d["numbers"], "initial_token_max", Fraction(1, 1024))),
 ]
 
 # Edits after which nothing is made to fit but the digests.
@@ -141,7 +143,7 @@ UNREAD: list[tuple[str, Callable[[dict], object]]] = [
     ("enclosure turned round", lambda d: block(d)["inner"].reverse()),
     ("not an integer from", lambda d: d["unseen"]["levels"][0].update(k=True)),
     ("not an integer from", lambda d: d["unseen"]["levels"][0].update(k=13)),
-    ("bad number or length of windows", lambda d: d["subject"]["tokens"].update(shape=[12, 1])),
+    ("subject.tokens.shape out of range", lambda d: d["subject"]["tokens"].update(shape=[12, 1])),
     ("one row of figures a window", lambda d: d["numbers"]["units"]["windows"].pop()),
     ("does not follow from the other numbers", lambda d: d["numbers"]["blocks"][0].update(gain="0x1p-40")),
 ]
@@ -157,6 +159,25 @@ BYTES: list[tuple[str, type[Exception], Callable[[bytes], bytes]]] = [
     ("a JSON float", checker.Refuted, lambda raw: b'{"x": 0.5, ' + raw[1:]),
     ("a JSON float", checker.Refuted, lambda raw: b'{"x": NaN, ' + raw[1:]),
 ]
+
+
+# Where an annotation of the file should stand, by the first words of what the checker says.
+PLACES = {
+    "numbers.blocks[0].inner": ("numbers", "blocks", 0, "inner"),
+    "numbers.blocks[0].gain": ("numbers", "blocks", 0, "gain"),
+    "numbers.margin": ("numbers", "margin"),
+    "numbers.units.windows[0].oscillation_sum": ("numbers", "units", "windows", 0, "oscillation_sum"),
+    "numbers.units.loss_change_max": ("numbers", "units", "loss_change_max"),
+    "numbers.units.signed.kl_mean": ("numbers", "units", "signed", "kl_mean"),
+    "subject.pool.seed": ("subject", "pool", "seed"),
+    "subject.kept": ("subject", "kept"),
+    "unseen.levels[0].error": ("unseen", "levels", 0, "error"),
+    "unseen.distinct_tokens": ("unseen", "distinct_tokens"),
+    "every_input.matrices[1].bound": ("every_input", "matrices", 1, "bound"),
+    "every_input.matrices[1].theorem": ("every_input", "matrices", 1, "theorem"),
+    "the digest": ("integrity",),
+    "theorems": ("theorems",),
+}
 
 
 def without(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,6 +238,40 @@ def test_bytes_are_refused_in_these_words(says, kind, edit, target) -> None:
     checker.check(checker.read(raw))
     with pytest.raises(kind, match=says):
         checker.read(edit(raw))
+
+
+def at(document: Any, place: tuple[str | int, ...]) -> Any:
+    """The part of a document at a place."""
+    for key in place:
+        document = document[key]
+    return document
+
+
+@pytest.mark.parametrize(("says", "place"), PLACES.items(), ids=PLACES)
+def test_an_annotation_stands_at_the_line_that_is_wrong(says, place, target, tmp_path: Path) -> None:
+    """The words of the checker lead to the line of the field, in the file as it is written."""
+    document, path = target.copy(), tmp_path / "bad.cert.json"
+    owner, key = at(document, place[:-1]), place[-1]
+    if says == "the digest":
+        document["host"]["machine"] = "another"
+    elif isinstance(owner[key], list) and owner[key] and not isinstance(owner[key][0], str):
+        owner[key].append(owner[key][0])
+    elif key == "inner":
+        owner[key] = ["0x1p+60"] * 2
+    elif key == "theorem":
+        owner[key] = "PeelVerify.another"
+    elif key == "seed":
+        owner[key] = "0" * 64
+    elif isinstance(owner[key], int):
+        owner[key] += 1
+    else:
+        times(owner, key, 2 if key != "oscillation_sum" else 64)
+    text = json.dumps(document if says == "the digest" else seal(document), indent=1)
+    path.write_text(text)
+    found = verify(path, lean=False)
+    assert found.checks[0].detail.startswith(says), found.checks[0].detail
+    [finding] = findings([Subject(path, found)])
+    assert (len(place), finding.line) == find_line(text, place)
 
 
 def test_no_rule_is_left_out() -> None:

